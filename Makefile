@@ -1,0 +1,127 @@
+# Everything is set up by itself: `make serve` and `make test` make the virtual environment when it is missing or
+# older than what it was made from. A stamp is written only when its step is done, so an interrupted step runs again.
+
+PYTHON ?= python3
+VENV   ?= .venv
+HOST   ?= 127.0.0.1
+PORT   ?= 3000
+OUT    ?= benchmark.json
+ARGS   ?=
+
+BIN      := $(VENV)/bin
+SERVICE  := $(VENV)/.service-ready
+DEV      := $(VENV)/.dev-ready
+PACKAGES := greentext data_pipeline training service
+# Folders come as issues land; a check names only those that are there.
+SOURCES  := $(wildcard $(PACKAGES) loadtests tests)
+UV_PIP   := $(abspath $(BIN))/python -m uv pip
+
+# uv does not read pip's settings: where pip is told to look, uv looks too.
+ifdef PIP_FIND_LINKS
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+endif
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+# An environment that is active elsewhere must not be the one that uv installs into.
+export VIRTUAL_ENV := $(abspath $(VENV))
+unexport PYTHONHOME
+unexport PYTHONPATH
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test test-fast lint format bench bench-json lock clean setup setup-dev
+.DELETE_ON_ERROR:
+
+help: ## Show what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-11s %s\n", $$1, $$2 }'
+
+# ---------------------------------------------------------------------------------------------- use
+
+# PYTHONDONTWRITEBYTECODE would make every start compile what it imports.
+serve: $(SERVICE) ## Serve greentexts from the embedded model (PORT=3000 HOST=127.0.0.1)
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q greentext service
+	@exec env -u PYTHONDONTWRITEBYTECODE PATH="$(abspath $(BIN)):$$PATH" BENTOML_DO_NOT_TRACK=True OTEL_SDK_DISABLED=true \
+		$(BIN)/bentoml serve service.service:GreentextService --host $(HOST) --port $(PORT) $(ARGS)
+
+bench: $(DEV) ## Measure the bare decode step, the engine, HTTP and the naive way (ARGS=...)
+	@$(BIN)/python -m loadtests.engine_benchmark $(ARGS)
+
+bench-json: $(DEV) ## The same, written as JSON too (OUT=benchmark.json)
+	@$(BIN)/python -m loadtests.engine_benchmark --json $(OUT) $(ARGS)
+
+# --------------------------------------------------------------------------------------------- check
+
+test: $(DEV) ## Run all tests, the fast ones first (ARGS=...)
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(DEV) ## Run the tests that take seconds
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+lint: $(DEV) ## Check format, lint rules, types, and who imports whom
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV) ## Format, and fix what can be fixed by itself
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+# -------------------------------------------------------------------------------------------- set-up
+
+setup: $(SERVICE) ## Set up what `serve` needs
+setup-dev: $(DEV) ## Set up what everything else needs
+
+# uv where it installs, pip where it does not: the same pins either way, pip in minutes rather than seconds.
+$(VENV)/.venv-ready:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
+		|| { echo "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) \
+		|| { echo "No virtual environment could be made: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1" \
+		|| echo "uv cannot be installed; going on with pip, which takes longer" >&2
+	@touch $@
+
+$(SERVICE): requirements/service.txt $(VENV)/.venv-ready
+	@echo "Installing what the service needs (about 330 MB) into $(VENV) ..."
+	@if $(BIN)/python -m uv --version >/dev/null 2>&1; then \
+		$(UV_PIP) install --quiet --compile-bytecode --require-hashes -r requirements/service.txt; \
+	else \
+		env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+			--require-hashes -r requirements/service.txt; \
+	fi
+	@touch $@
+
+$(DEV): requirements/dev.txt pyproject.toml $(SERVICE)
+	@echo "Installing what tests and training need (about 1.8 GB with a CPU torch) into $(VENV) ..."
+	@if $(BIN)/python -m uv --version >/dev/null 2>&1; then \
+		$(UV_PIP) install --quiet --compile-bytecode -r requirements/dev.txt && \
+		$(UV_PIP) install --quiet --no-deps --no-build-isolation -e .; \
+	else \
+		env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+			-r requirements/dev.txt && \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	fi
+	@touch $@
+
+# The whole set first, so that the service and training agree on what they share; then the service out of it. torch
+# comes from wherever this machine finds it: without its build's suffix, and without the CUDA packages of one build.
+# $(1): what the file holds; $(2): the extras; the rest of the line comes from the recipe.
+COMPILE = $(UV_PIP) compile pyproject.toml --quiet --upgrade --python-version 3.11 --no-header \
+	--no-emit-index-url --no-emit-find-links --no-annotate
+
+lock: $(VENV)/.venv-ready ## Resolve the requirements anew (needs uv and a CPU torch in reach)
+	@$(COMPILE) --extra service --extra training --extra dev -o $(VENV)/dev.txt
+	@sed -i 's/^\(torch==[0-9.]*\)+.*/\1/' $(VENV)/dev.txt
+	@if grep -E '^(nvidia-cu|cuda-|triton)' $(VENV)/dev.txt; then \
+		echo "This would pin a CUDA build of torch: put a CPU one in reach (see README)" >&2; exit 1; fi
+	@$(COMPILE) --extra service --generate-hashes -c $(VENV)/dev.txt -o $(VENV)/service.txt
+	@{ echo "# What the service needs. Made by \`make lock\` from pyproject.toml; do not edit."; \
+		cat $(VENV)/service.txt; } > requirements/service.txt
+	@{ echo "# What the service, training and the tests need. Made by \`make lock\` from pyproject.toml; do not edit."; \
+		echo "# Pins without hashes: torch's wheels differ from machine to machine (CPU, CUDA, the chip)."; \
+		cat $(VENV)/dev.txt; } > requirements/dev.txt
+
+clean: ## Remove the virtual environment, caches and what builds left
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist $(OUT)
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Serving greentexts: a BentoML service over the engine."""

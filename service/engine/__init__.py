@@ -1,0 +1,5 @@
+"""The inference engine: continuous batching of small decoders on ONNX Runtime.
+
+Downward only: async_engine → llm_engine → scheduler, model_runner → kv_cache, sampler → sequence →
+sampling_params. Nothing here knows of HTTP, BentoML, pydantic, torch or transformers.
+"""

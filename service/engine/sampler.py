@@ -1,0 +1,340 @@
+"""Draws each row's next token from its logits, exactly as its SamplingParams say, for all rows at once.
+
+A row's choice depends on its own logits, parameters, history and seed alone: one uniform number a step, drawn from
+the row's seed, is looked up in the cumulative distribution over the kept tokens, most likely first (ties: the
+lower id first). Definitions follow ``transformers``' logits processors.
+
+Most requests keep few tokens (top_k) and only ever lower logits, so the best ``candidates`` of the graph's TopK hold
+all that can be drawn: with penalties, the best k after them lie within the best k + (distinct tokens seen) before.
+These rows are sampled together; the others one by one from their full logits.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from service.engine.sequence import TokenLogprob
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from service.engine.sampling_params import SamplingParams
+
+MAX_CANDIDATES = 1024
+TIES = 4
+"""Tokens beyond top_k that are looked at because their logits may equal the k-th."""
+ID_MASK = np.int64(0xFFFFFFFF)
+SIGN_MASK = np.int32(0x7FFFFFFF)
+EMPTY = np.float32(-np.inf)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """What a run of rows has in common from step to step."""
+
+    first: int
+    count: int
+    rows: slice
+    at: NDArray[np.int64]
+    local: NDArray[np.int64]
+    full: NDArray[np.bool_]
+    top_k: NDArray[np.int64]
+    widest: int
+    least_needed: NDArray[np.int64]
+    any_full: bool
+    any_penalised: bool
+    any_counted: bool
+    any_min_p: bool
+    any_logprobs: bool
+    any_min_steps: bool
+
+
+class NonFiniteLogitsError(FloatingPointError):
+    """The model gave no finite logit: its weights or inputs are broken."""
+
+
+class Sampler:
+    """Sampling state of every slot, as arrays indexed by slot, and the draw over a run of them."""
+
+    def __init__(self, slots: int, vocab_size: int, end_token_id: int, max_len: int) -> None:
+        """State for ``slots`` rows of at most ``max_len`` tokens."""
+        self.vocab_size = vocab_size
+        self.end_token_id = end_token_id
+        self._params: list[SamplingParams | None] = [None] * slots
+        self._seen = np.zeros((slots, vocab_size), np.uint8)
+        self._counts = np.zeros((slots, vocab_size), np.uint16)
+        self._seen_count = np.zeros(slots, np.int64)
+        self._steps = np.zeros(slots, np.int64)
+        self._uniforms = np.zeros((slots, max_len), np.float64)
+        self._min_steps = np.zeros(slots, np.int64)
+        self._top_k = np.ones(slots, np.int64)
+        self._inverse_temperature = np.ones((slots, 1), np.float32)
+        self._top_p = np.ones((slots, 1), np.float32)
+        self._min_p = np.zeros((slots, 1), np.float32)
+        self._repetition = np.ones((slots, 1), np.float32)
+        self._presence = np.zeros((slots, 1), np.float32)
+        self._frequency = np.zeros((slots, 1), np.float32)
+        self._penalised = np.zeros(slots, np.bool_)
+        self._counted = np.zeros(slots, np.bool_)
+        self._full = np.zeros(slots, np.bool_)
+        self._wants_logprobs = np.zeros(slots, np.bool_)
+        self._batch: _Batch | None = None
+        self._offsets = (np.arange(slots) * vocab_size)[:, None]
+        self._states: tuple[NDArray[np.generic], ...] = (
+            self._seen, self._counts, self._seen_count, self._steps, self._uniforms, self._min_steps, self._top_k,
+            self._inverse_temperature, self._top_p, self._min_p, self._repetition, self._presence, self._frequency,
+            self._penalised, self._counted, self._full, self._wants_logprobs,
+        )  # fmt: skip
+
+    def admit(self, slot: int, prompt_ids: list[int], params: SamplingParams) -> None:
+        """Starts a row: its prompt counts as seen, its random numbers are drawn from its seed (which must be set)."""
+        if params.seed is None:
+            msg = "a sequence must have a seed before it is sampled"
+            raise ValueError(msg)
+        self._params[slot] = params
+        self._batch = None
+        self._seen[slot] = 0
+        self._counts[slot] = 0
+        self._seen[slot, prompt_ids] = 1
+        self._seen_count[slot] = np.count_nonzero(self._seen[slot])
+        self._steps[slot] = 0
+        draws = min(params.max_new_tokens, self._uniforms.shape[1])
+        greedy = params.is_greedy
+        # A greedy row keeps one token and always draws the first.
+        self._uniforms[slot, :draws] = 0.0 if greedy else np.random.default_rng(params.seed).random(draws)
+        self._min_steps[slot] = params.min_new_tokens
+        self._top_k[slot] = 1 if greedy else params.top_k
+        self._inverse_temperature[slot] = 1.0 if greedy else 1.0 / params.temperature
+        self._top_p[slot] = 1.0 if greedy else params.top_p
+        self._min_p[slot] = 0.0 if greedy else params.min_p
+        self._repetition[slot] = params.repetition_penalty
+        self._presence[slot] = params.presence_penalty
+        self._frequency[slot] = params.frequency_penalty
+        self._counted[slot] = params.presence_penalty != 0.0 or params.frequency_penalty != 0.0
+        self._penalised[slot] = self._counted[slot] or params.repetition_penalty != 1.0
+        lowers_only = (
+            params.repetition_penalty >= 1.0 and params.presence_penalty >= 0.0 and params.frequency_penalty >= 0.0
+        )
+        typical = params.typical_p < 1.0 and not greedy
+        few = greedy or 0 < params.top_k <= MAX_CANDIDATES // 2
+        self._full[slot] = not (few and lowers_only and not typical and not params.logit_bias)
+        self._wants_logprobs[slot] = params.logprobs is not None
+
+    def move(self, source: int, destination: int) -> None:
+        """Carries a row's state over to another slot."""
+        self._params[destination] = self._params[source]
+        for state in self._states:
+            state[destination] = state[source]
+        self._batch = None
+
+    def candidates(self, first: int, count: int) -> int:
+        """How many of the best tokens ``sample`` needs to be given for rows ``first``.. ."""
+        batch = self._batch_of(first, count)
+        needed = self._needed(batch)
+        if batch.any_full or batch.any_penalised:
+            needed = np.where(batch.full | (needed > MAX_CANDIDATES), 1, needed)
+        return int(needed.max())
+
+    def _needed(self, batch: _Batch) -> NDArray[np.int64]:
+        if not batch.any_penalised:
+            return batch.least_needed
+        needed = batch.least_needed + self._seen_count[batch.rows] * self._penalised[batch.rows]
+        bounded: NDArray[np.int64] = np.minimum(needed, self.vocab_size)
+        return bounded
+
+    def _batch_of(self, first: int, count: int) -> _Batch:
+        """What stays the same as long as the same sequences are in the same rows."""
+        batch = self._batch
+        if batch is None or (batch.first, batch.count) != (first, count):
+            rows = slice(first, first + count)
+            top_k = self._top_k[rows]
+            batch = self._batch = _Batch(
+                first=first,
+                count=count,
+                rows=rows,
+                at=np.arange(first, first + count),
+                local=np.arange(count),
+                full=self._full[rows].copy(),
+                top_k=top_k.copy(),
+                widest=int(top_k[~self._full[rows]].max(initial=1)) + TIES,
+                least_needed=np.minimum(top_k + TIES + 1, self.vocab_size),
+                any_full=bool(self._full[rows].any()),
+                any_penalised=bool(self._penalised[rows].any()),
+                any_counted=bool(self._counted[rows].any()),
+                any_min_p=bool(self._min_p[rows].any()),
+                any_logprobs=bool(self._wants_logprobs[rows].any()),
+                any_min_steps=bool(self._min_steps[rows].any()),
+            )
+        return batch
+
+    def sample(
+        self,
+        first: int,
+        logits: NDArray[np.float32],
+        top_logits: NDArray[np.float32],
+        top_ids: NDArray[np.int64],
+    ) -> tuple[NDArray[np.int64], list[TokenLogprob | None] | None]:
+        """The next token of rows ``first``.. , [rows], and their log probabilities where any row asked for them.
+
+        ``logits`` [rows, vocab_size]; ``top_logits``, ``top_ids`` [rows, candidates], best first. The rows' histories
+        are updated with what was drawn. Raises NonFiniteLogitsError.
+        """
+        batch = self._batch_of(first, len(logits))
+        rows, at = batch.rows, batch.at
+        if not math.isfinite(np.add.reduce(top_logits[:, 0])):
+            msg = "the model gave logits that are not finite; its files may be damaged"
+            raise NonFiniteLogitsError(msg)
+        full = batch.full
+        if batch.any_full or batch.any_penalised:
+            full = full | (self._needed(batch) > top_ids.shape[1])
+        if not (batch.any_full or batch.any_penalised) or not full.any():
+            tokens = self._sample_candidates(batch, top_logits, top_ids)
+        else:
+            tokens = np.zeros(batch.count, np.int64)
+            if not full.all():
+                tokens = self._sample_candidates(batch, top_logits, top_ids)
+            for i in np.flatnonzero(full):
+                tokens[i] = self._sample_full(first + int(i), logits[i])
+        logprobs = None
+        if batch.any_logprobs:
+            logprobs = [self._logprob(first + i, logits[i], int(tokens[i])) for i in range(batch.count)]
+        if batch.any_penalised:
+            where = (first, int(tokens[0])) if batch.count == 1 else (at, tokens)
+            self._seen_count[rows] += self._seen[where] == 0
+            self._seen[where] = 1
+            if batch.any_counted:
+                self._counts[where] += 1
+        self._steps[rows] += 1
+        return tokens, logprobs
+
+    def _sample_candidates(
+        self, batch: _Batch, top_logits: NDArray[np.float32], top_ids: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        rows, local = batch.rows, batch.local
+        scores, ids, in_order = top_logits, top_ids, True
+        if batch.any_penalised:
+            scores, in_order = self._penalise(batch, scores, ids), False
+        if batch.any_min_steps:
+            too_early = self._steps[rows] < self._min_steps[rows]
+            scores, in_order = np.where((ids == self.end_token_id) & too_early[:, None], EMPTY, scores), False
+        width = min(batch.widest, scores.shape[1])
+        if in_order:
+            scores, ids = scores[:, :width], ids[:, :width]
+        else:
+            scores, ids = _best(scores, ids, width)
+        alone = batch.count == 1
+        if alone:  # the same numbers by plain indexing, which costs a third of what index arrays cost
+            place = min(int(batch.top_k[0]), width) - 1
+            worst = scores[:, place : place + 1]
+        else:
+            worst = scores[local, np.minimum(batch.top_k, width) - 1][:, None]
+        weights = np.exp((scores - scores[:, :1]) * self._inverse_temperature[rows])
+        weights *= scores >= worst
+        cumulative = weights.cumsum(axis=1)
+        kept = (cumulative - weights < self._top_p[rows] * cumulative[:, -1:]) & (weights > 0.0)
+        if batch.any_min_p:
+            kept &= weights >= self._min_p[rows]
+        tokens: NDArray[np.int64]
+        if alone:
+            end = int(np.count_nonzero(kept)) - 1
+            goal = self._uniforms[batch.first, self._steps[batch.first]] * cumulative[0, end]
+            choice = min(int(cumulative[0].searchsorted(goal, side="right")), end)
+            tokens = ids[0, choice : choice + 1]
+            return tokens
+        last = np.add.reduce(kept, axis=1, dtype=np.int64) - 1
+        target = self._uniforms[batch.at, self._steps[rows]] * cumulative[local, last]
+        drawn = np.minimum(np.add.reduce(cumulative <= target[:, None], axis=1, dtype=np.int64), last)
+        tokens = ids[local, drawn]
+        return tokens
+
+    def _penalise(self, batch: _Batch, scores: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        rows = batch.rows
+        flat = ids + self._offsets[rows]
+        penalty = self._repetition[rows]
+        seen = self._seen.reshape(-1).take(flat)
+        scores = np.where(seen, np.where(scores > 0, scores / penalty, scores * penalty), scores)
+        if batch.any_counted:
+            counts = self._counts.reshape(-1).take(flat).astype(np.float32)
+            scores = scores - self._frequency[rows] * counts - self._presence[rows] * (counts > 0)
+        return scores
+
+    def _sample_full(self, slot: int, logits: NDArray[np.float32]) -> int:
+        params = self._params[slot]
+        assert params is not None  # noqa: S101 - a sampled row was admitted
+        scores = logits.copy()
+        for token, bias in params.logit_bias.items():
+            if token < self.vocab_size:
+                scores[token] += bias
+        if params.repetition_penalty != 1.0:
+            seen = self._seen[slot].view(np.bool_)
+            chosen = scores[seen]
+            scores[seen] = np.where(chosen > 0, chosen / self._repetition[slot], chosen * self._repetition[slot])
+        if self._counted[slot]:
+            counts = self._counts[slot].astype(np.float32)
+            scores -= self._frequency[slot] * counts + self._presence[slot] * (counts > 0)
+        if self._steps[slot] < self._min_steps[slot]:
+            scores[self.end_token_id] = EMPTY
+        if params.is_greedy:
+            return int(scores.argmax())
+        ids = np.argsort(-scores, kind="stable")
+        scores = scores[ids] * self._inverse_temperature[slot]
+        if 0 < params.top_k < len(scores):
+            scores = scores[: int(np.count_nonzero(scores >= scores[params.top_k - 1]))]
+        weights = np.exp(scores.astype(np.float64) - float(scores[0]))
+        cumulative = np.cumsum(weights)
+        kept = (cumulative - weights < params.top_p * cumulative[-1]) & (weights >= params.min_p) & (weights > 0.0)
+        weights = np.where(kept, weights, 0.0)
+        if params.typical_p < 1.0:
+            weights = _keep_typical(weights, params.typical_p)
+        cumulative = np.cumsum(weights)
+        target = self._uniforms[slot, self._steps[slot]] * cumulative[-1]
+        drawn = min(int(np.searchsorted(cumulative, target, side="right")), int(np.flatnonzero(weights)[-1]))
+        return int(ids[drawn])
+
+    def _logprob(self, slot: int, logits: NDArray[np.float32], token: int) -> TokenLogprob | None:
+        params = self._params[slot]
+        if params is None or params.logprobs is None:
+            return None
+        wide = logits.astype(np.float64)
+        wide -= wide.max()
+        wide -= np.log(np.exp(wide).sum())
+        best: list[tuple[int, float]] = []
+        if params.logprobs:
+            few = np.argpartition(-wide, params.logprobs - 1)[: params.logprobs]
+            best = [(int(i), float(wide[i])) for i in few[np.lexsort((few, -wide[few]))]]
+        return TokenLogprob(token, float(wide[token]), tuple(best))
+
+
+def _best(
+    scores: NDArray[np.float32], ids: NDArray[np.int64], width: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The ``width`` best of each row, best first, equal scores by id: one sort of 64-bit keys instead of an argsort.
+
+    A float's bits order like an integer once the negative ones are turned around; the id, counted down, fills the
+    lower half.
+    """
+    bits = np.ascontiguousarray(scores, np.float32).view(np.int32)
+    keys = (bits ^ ((bits >> 31) & SIGN_MASK)).astype(np.int64) << 32
+    keys |= ID_MASK - ids
+    keys.sort(axis=1)
+    keys = keys[:, : -width - 1 : -1]
+    bits = (keys >> 32).astype(np.int32)
+    return (bits ^ ((bits >> 31) & SIGN_MASK)).view(np.float32), ID_MASK - (keys & ID_MASK)
+
+
+def _keep_typical(weights: NDArray[np.float64], mass: float) -> NDArray[np.float64]:
+    """Weights outside the locally typical set of the given mass become 0 (Meister et al. 2022)."""
+    probabilities = weights / weights.sum()
+    alive = probabilities > 0.0
+    surprise = np.full(len(weights), np.inf)
+    surprise[alive] = -np.log(probabilities[alive])
+    entropy = float((probabilities[alive] * surprise[alive]).sum())
+    order = np.argsort(np.abs(surprise - entropy), kind="stable")
+    last = min(int(np.count_nonzero(np.cumsum(probabilities[order]) < mass)), len(order) - 1)
+    kept = np.zeros(len(weights), np.bool_)
+    kept[order[: last + 1]] = True
+    return np.where(kept, weights, 0.0)

@@ -1,0 +1,1 @@
+"""Measuring speed: the engine against the naive way, the service under load."""

@@ -1,0 +1,412 @@
+"""Output tokens a second and latencies of (a) the bare decode step, (b) the engine, (c) HTTP, (d) the naive way.
+
+All four run in one process tree, one after another, round by round, so that a noisy machine treats them alike; what
+is reported is the median over the rounds, and ratios are taken within a round first. Requests have 8 prompt and 48
+new tokens and are sampled with the project's defaults; the number in flight is held constant.
+
+    python -m loadtests.engine_benchmark --models embedded --rounds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import itertools
+import json
+import os
+import platform
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime
+
+from greentext.bundle import read_manifest
+from loadtests.benchmark_models import BENCHMARK_CONTEXT_TOKENS, SHAPES, BenchmarkModel, prepare
+from loadtests.http_client import Connection
+from service.engine.cpu import cpu_limit
+from service.engine.llm_engine import EngineConfig, LLMEngine
+from service.engine.sampling_params import SamplingParams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+PROMPT_TOKENS = 8
+NEW_TOKENS = 48
+CONCURRENCIES = (1, 8, 32, 64)
+MIDDLE = PROMPT_TOKENS + 1 + NEW_TOKENS // 2
+"""The cache's length in the middle of a text, where the bare step is measured."""
+SAMPLING: dict[str, float | int] = {"temperature": 0.8, "top_k": 50, "top_p": 0.9, "repetition_penalty": 1.2}
+WAVES = {1: 6, 8: 4, 32: 3, 64: 3}
+
+
+@dataclass(slots=True)
+class Timed:
+    """What one way did at one concurrency in one round."""
+
+    tokens_per_second: float
+    ttft_s: list[float] = field(default_factory=list)
+    itl_s: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Medians over the rounds. Latencies are milliseconds."""
+
+    model: str
+    precision: str
+    way: str
+    concurrency: int
+    tokens_per_second: float
+    rounds: tuple[float, ...]
+    ttft_ms: dict[str, float]
+    itl_ms: dict[str, float]
+
+
+def waves_of(concurrency: int) -> int:
+    """How many requests each client makes."""
+    return WAVES.get(concurrency, 3)
+
+
+def open_engine(bundle: Path, slots: int) -> LLMEngine:
+    """The engine on a bundle, as the service would open it."""
+    config = EngineConfig(
+        model_path=bundle / "model.onnx",
+        tokenizer_path=bundle / "tokenizer.json",
+        end_token_id=read_manifest(bundle).control_tokens.end.id,
+        max_slots=slots,
+        context_tokens=BENCHMARK_CONTEXT_TOKENS,
+    )
+    return LLMEngine(config)
+
+
+def prompt_of(index: int, vocab_size: int) -> list[int]:
+    """Start token and PROMPT_TOKENS others, different for each request."""
+    rng = np.random.default_rng(index)
+    return [1, *rng.integers(2, vocab_size, PROMPT_TOKENS).tolist()]
+
+
+def bare_step(engine: LLMEngine, concurrency: int, seconds: float = 0.8) -> Timed:
+    """(a) decode steps of a batch in the middle of its texts; nothing is sampled."""
+    runner = engine.runner
+    tokens = np.arange(2, 2 + concurrency, dtype=np.int64)
+    cached = np.full(concurrency, MIDDLE, np.int32)
+    candidates = 50 + MIDDLE
+    for _ in range(3):
+        runner.decode(tokens, cached, candidates)
+    steps: list[float] = []
+    end_s = time.perf_counter() + seconds
+    while time.perf_counter() < end_s or len(steps) < 5:
+        started_s = time.perf_counter()
+        runner.decode(tokens, cached, candidates)
+        steps.append(time.perf_counter() - started_s)
+    return Timed(concurrency / statistics.median(steps), [], steps)
+
+
+def in_process(engine: LLMEngine, concurrency: int) -> Timed:
+    """(b) the engine, sampling and all; latencies from a second pass in which every token is handed out."""
+    vocab_size = engine.tokenizer.vocab_size
+
+    def run(*, stream: bool) -> Timed:
+        total, made = concurrency * waves_of(concurrency), 0
+        last_s: dict[int, float] = {}
+        timed = Timed(0.0)
+
+        def submit() -> None:
+            nonlocal made
+            params = SamplingParams(seed=made, max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS, **SAMPLING)  # type: ignore[arg-type]
+            engine.add(engine.make_sequences(prompt_of(made, vocab_size), params, stream=stream))
+            made += 1
+
+        started_s = time.perf_counter()
+        for _ in range(concurrency):
+            submit()
+        tokens = 0
+        while engine.has_work:
+            events = engine.step()
+            now_s = time.perf_counter()
+            for sequence, event in events:
+                if event.finished is not None:
+                    tokens += event.finished.completion_tokens
+                    if made < total:
+                        submit()
+                elif sequence.sequence_id in last_s:
+                    timed.itl_s.append(now_s - last_s[sequence.sequence_id])
+                    last_s[sequence.sequence_id] = now_s
+                else:
+                    timed.ttft_s.append(now_s - sequence.arrived_s)
+                    last_s[sequence.sequence_id] = now_s
+        timed.tokens_per_second = tokens / (time.perf_counter() - started_s)
+        return timed
+
+    plain = run(stream=False)
+    streamed = run(stream=True)
+    return Timed(plain.tokens_per_second, streamed.ttft_s, streamed.itl_s)
+
+
+async def over_http(port: int, concurrency: int) -> tuple[Timed, Timed]:
+    """(c) whole answers, then streams, from as many clients as ``concurrency``, each on its own connection."""
+    body = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS, **SAMPLING}
+    # Eight tokens or so: what the tokenizer makes of a prompt is the model's affair.
+    prompts = [f"be {name}" for name in ("me", "dog", "cat", "mom", "a boss", "anon", "a bus", "robot")]
+    connections = [await Connection.open("127.0.0.1", port) for _ in range(concurrency)]
+
+    async def whole(number: int) -> int:
+        tokens = 0
+        for i in range(waves_of(concurrency)):
+            seed = number * 1000 + i
+            answer = await connections[number].post(
+                "/generate", {**body, "seed": seed, "prompt": prompts[seed % len(prompts)]}
+            )
+            tokens += answer["usage"]["completion_tokens"]
+        return tokens
+
+    async def streamed(number: int, timed: Timed) -> int:
+        tokens = 0
+        for i in range(waves_of(concurrency)):
+            seed = number * 1000 + i
+            times, gaps = await connections[number].stream(
+                "/generate_stream", {**body, "seed": seed, "prompt": prompts[seed % len(prompts)]}
+            )
+            tokens += len(times)
+            timed.ttft_s += times[:1]
+            timed.itl_s += gaps
+        return tokens
+
+    started_s = time.perf_counter()
+    counts = await asyncio.gather(*(whole(number) for number in range(concurrency)))
+    plain = Timed(sum(counts) / (time.perf_counter() - started_s))
+    streams = Timed(0.0)
+    started_s = time.perf_counter()
+    counts = await asyncio.gather(*(streamed(number, streams) for number in range(concurrency)))
+    streams.tokens_per_second = sum(counts) / (time.perf_counter() - started_s)
+    for connection in connections:
+        connection.close()
+    return plain, streams
+
+
+class Naive:
+    """(d) optimum's ``ORTModelForCausalLM.generate`` on the portable export, all requests as one static batch."""
+
+    def __init__(self, portable: Path) -> None:
+        """Loads the export."""
+        import torch  # noqa: PLC0415 - seconds, and only this needs it
+        from optimum.onnxruntime import ORTModelForCausalLM  # noqa: PLC0415
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = cpu_limit()
+        self._torch = torch
+        torch.set_num_threads(cpu_limit())
+        self._model = ORTModelForCausalLM.from_pretrained(portable, session_options=options, local_files_only=True)
+
+    def run(self, concurrency: int) -> Timed:
+        """One batch from start to end; a token counts as delivered when its step is over."""
+        from transformers import LogitsProcessorList, StoppingCriteriaList  # noqa: PLC0415
+
+        vocab_size = self._model.config.vocab_size
+        prompts = self._torch.tensor([prompt_of(i, min(vocab_size, 512)) for i in range(concurrency)])
+        at_s: list[float] = []
+
+        def note(*_: Any) -> Any:
+            at_s.append(time.perf_counter())
+            return self._torch.zeros(concurrency, dtype=self._torch.bool)
+
+        started_s = time.perf_counter()
+        self._model.generate(
+            prompts,
+            attention_mask=self._torch.ones_like(prompts),
+            do_sample=True,
+            max_new_tokens=NEW_TOKENS,
+            min_new_tokens=NEW_TOKENS,
+            pad_token_id=0,
+            logits_processor=LogitsProcessorList(),
+            stopping_criteria=StoppingCriteriaList([note]),
+            **SAMPLING,
+        )
+        seconds = time.perf_counter() - started_s
+        gaps = [later - earlier for earlier, later in itertools.pairwise(at_s)]
+        return Timed(concurrency * NEW_TOKENS / seconds, [at_s[0] - started_s], gaps)
+
+
+@contextmanager
+def serving(bundle: Path, log: Path) -> Iterator[int]:
+    """The service on a bundle, in processes of its own; gives its port once it is ready."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "GREENTEXT_MODEL_DIR": str(bundle),
+        "GREENTEXT_CONTEXT_TOKENS": str(BENCHMARK_CONTEXT_TOKENS),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "OTEL_SDK_DISABLED": "true",
+    }
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    command = [sys.executable, "-m", "bentoml", "serve", "service.service:GreentextService", "--port", str(port)]
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)  # noqa: S603 - our own service
+        try:
+            _wait_until_ready(port, process, log)
+            yield port
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    end_s = time.monotonic() + 60
+    while time.monotonic() < end_s and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
+    msg = f"the service did not get ready; its log is {log}"
+    raise RuntimeError(msg)
+
+
+class Benchmark:
+    """Runs all ways of all models and keeps what they did."""
+
+    def __init__(self, concurrencies: Sequence[int], rounds: int, work: Path, skip: set[str]) -> None:
+        """``skip`` names ways to leave out: engine, http, naive."""
+        self.concurrencies, self.rounds, self.work, self.skip = concurrencies, rounds, work, skip
+        self.timed: dict[tuple[str, str, str, int], list[Timed]] = {}
+
+    def measure(self, model: BenchmarkModel) -> None:
+        """Measures one model in all its precisions."""
+        naive = None if "naive" in self.skip else Naive(model.portable)
+        for number in range(self.rounds):
+            for precision, bundle in model.bundles.items():
+                print(f"{model.shape} {precision}, round {number + 1} of {self.rounds}", file=sys.stderr, flush=True)
+                self._engine_round(model.shape, precision, bundle)
+                if "http" not in self.skip:
+                    self._http_round(model.shape, precision, bundle)
+            if naive is not None:
+                for concurrency in self.concurrencies:
+                    self._keep(model.shape, "fp32", "naive", concurrency, naive.run(concurrency))
+
+    def _engine_round(self, shape: str, precision: str, bundle: Path) -> None:
+        engine = open_engine(bundle, max(self.concurrencies))
+        gc.collect()
+        gc.freeze()
+        for concurrency in self.concurrencies:
+            in_process_first = in_process(engine, 1) if concurrency == self.concurrencies[0] else None
+            del in_process_first  # warms everything up
+            self._keep(shape, precision, "bare", concurrency, bare_step(engine, concurrency))
+            if "engine" not in self.skip:
+                self._keep(shape, precision, "engine", concurrency, in_process(engine, concurrency))
+
+    def _http_round(self, shape: str, precision: str, bundle: Path) -> None:
+        with serving(bundle, self.work / "service.log") as port:
+            asyncio.run(over_http(port, 1))
+            for concurrency in self.concurrencies:
+                plain, streams = asyncio.run(over_http(port, concurrency))
+                plain.ttft_s, plain.itl_s = streams.ttft_s, streams.itl_s
+                self._keep(shape, precision, "http", concurrency, plain)
+                self._keep(shape, precision, "http-stream", concurrency, streams)
+
+    def _keep(self, shape: str, precision: str, way: str, concurrency: int, timed: Timed) -> None:
+        self.timed.setdefault((shape, precision, way, concurrency), []).append(timed)
+
+    def rows(self) -> list[Row]:
+        """Medians, in the order of measuring."""
+        return [
+            Row(
+                *key,
+                tokens_per_second=round(statistics.median(one.tokens_per_second for one in timed), 1),
+                rounds=tuple(round(one.tokens_per_second, 1) for one in timed),
+                ttft_ms=percentiles([t for one in timed for t in one.ttft_s]),
+                itl_ms=percentiles([t for one in timed for t in one.itl_s]),
+            )
+            for key, timed in self.timed.items()
+        ]
+
+    def ratio(self, shape: str, precision: str, way: str, to: tuple[str, str], concurrency: int) -> float | None:
+        """Median over the rounds of ``way``'s rate to that of another (precision, way)."""
+        ours = self.timed.get((shape, precision, way, concurrency))
+        theirs = self.timed.get((shape, *to, concurrency))
+        if not ours or not theirs:
+            return None
+        pairs = zip(ours, theirs, strict=True)
+        return statistics.median(one.tokens_per_second / other.tokens_per_second for one, other in pairs)
+
+
+def percentiles(seconds: list[float]) -> dict[str, float]:
+    """p50, p95 and p99 in milliseconds; empty where nothing was measured."""
+    if not seconds:
+        return {}
+    values = np.percentile(np.array(seconds) * 1000, [50, 95, 99])
+    return {name: round(float(value), 2) for name, value in zip(("p50", "p95", "p99"), values, strict=True)}
+
+
+def report(benchmark: Benchmark) -> str:
+    """The table, in Markdown."""
+    lines = [
+        (
+            "| model | precision | way | in flight | tokens/s | of bare | of engine | of naive | TTFT p50/p95/p99 ms "
+            "| ITL p50/p95/p99 ms |"
+        ),
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- | --- |",
+    ]
+    for row in benchmark.rows():
+        key = (row.model, row.precision, row.way)
+
+        def ratio(to: tuple[str, str], key: tuple[str, str, str] = key, at: int = row.concurrency) -> str:
+            value = benchmark.ratio(*key, to, at) if key[1:] != to else None
+            return "" if value is None else f"{value:.2f}"
+
+        of_bare = ratio((row.precision, "bare"))
+        of_engine = ratio((row.precision, "engine")) if row.way.startswith("http") else ""
+        of_naive = ratio(("fp32", "naive"))
+        ttft, itl = ("/".join(f"{value:.1f}" for value in times.values()) for times in (row.ttft_ms, row.itl_ms))
+        lines.append(
+            f"| {row.model} | {row.precision} | {row.way} | {row.concurrency} | {row.tokens_per_second:.0f} "
+            f"| {of_bare} | {of_engine} | {of_naive} | {ttft} | {itl} |"
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="engine_benchmark", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--models", nargs="+", choices=SHAPES, default=list(SHAPES), help="default: all")
+    parser.add_argument("--concurrency", nargs="+", type=int, default=list(CONCURRENCIES), help="requests in flight")
+    parser.add_argument("--rounds", type=int, default=3, help="repetitions that medians are taken over (default 3)")
+    parser.add_argument("--skip", nargs="+", choices=("engine", "http", "naive"), default=[], help="ways to leave out")
+    parser.add_argument("--work", type=Path, default=Path("runs/benchmark"), help="where models are made and kept")
+    parser.add_argument("--json", type=Path, help="write all figures there as well")
+    options = parser.parse_args(arguments)
+    if options.rounds < 1 or min(options.concurrency) < 1:
+        parser.error("--rounds and --concurrency must be at least 1")
+    options.work.mkdir(parents=True, exist_ok=True)
+    benchmark = Benchmark(options.concurrency, options.rounds, options.work, set(options.skip))
+    for shape in options.models:
+        benchmark.measure(prepare(shape, options.work))
+    machine = f"{platform.machine()}, {cpu_limit()} CPUs, onnxruntime {onnxruntime.__version__}"
+    print(f"{PROMPT_TOKENS} prompt and {NEW_TOKENS} new tokens a request, {options.rounds} rounds; {machine}\n")
+    print(report(benchmark))
+    if options.json is not None:
+        figures = {"machine": machine, "sampling": SAMPLING, "rows": [asdict(row) for row in benchmark.rows()]}
+        part = options.json.with_suffix(".part")
+        part.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        part.replace(options.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -218,10 +218,11 @@ class AsyncEngine:
     def _run(self) -> None:
         try:
             while True:
+                stopping = self._stopping  # read first: what came in before it is taken below
                 events = self._take_requests()
                 if self._engine.has_work:
                     events += self._engine.step()
-                elif self._stopping:
+                elif stopping:
                     self._tell(events)
                     return
                 elif not events:
@@ -236,10 +237,12 @@ class AsyncEngine:
                     self._loop.call_soon_threadsafe(self._fail_all)
 
     def _take_requests(self) -> list[tuple[Sequence, TokenEvent]]:
+        # Counted first: an abort that comes in meanwhile may be of a sequence that is not added yet.
+        aborts = len(self._aborts)
         while self._new:
             self._engine.add(self._new.popleft())
         events = []
-        while self._aborts:
+        for _ in range(aborts):
             sequence, reason = self._aborts.popleft()
             event = self._engine.abort(sequence, reason)
             if event is not None:

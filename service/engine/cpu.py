@@ -24,7 +24,7 @@ def _quota(cgroup: Path) -> float | None:
         try:
             quota = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text(encoding="ascii").strip()
             period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text(encoding="ascii").strip()
-        except OSError:
+        except (OSError, ValueError):
             return None
     try:
         limit = int(quota) / int(period)

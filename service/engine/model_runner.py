@@ -192,14 +192,24 @@ def _shape_of(session: onnxruntime.InferenceSession) -> ModelShape:
     metadata = session.get_modelmeta().custom_metadata_map
     try:
         _, heads, _, head_dim = inputs["past_k_0"]
-        vocab_size = outputs["logits"][1]
-        context_length = int(metadata["context_length"])
+        sizes = ModelShape(
+            num_layers=sum(name.startswith("past_k_") for name in inputs),
+            num_heads=int(heads),
+            head_dim=int(head_dim),
+            vocab_size=int(outputs["logits"][1]),
+            context_length=int(metadata["context_length"]),
+        )
+        for layer in range(sizes.num_layers):
+            for part in "kv":
+                _ = inputs[f"past_{part}_{layer}"], outputs[f"present_{part}_{layer}"]
         for name in ("input_ids", "position_ids", "seqlens_k", "total_len", "last_index", "candidates"):
             inputs[name]
         for name in ("top_logits", "top_ids"):
             outputs[name]
-    except (KeyError, ValueError) as error:
+    except (IndexError, KeyError, TypeError, ValueError) as error:
         msg = f"the graph is no serving graph ({error}); make one with `gtx-train package`"
         raise ModelLoadError(msg) from error
-    layers = sum(name.startswith("past_k_") for name in inputs)
-    return ModelShape(layers, heads, head_dim, vocab_size, context_length)
+    if min(sizes.num_heads, sizes.head_dim, sizes.vocab_size, sizes.context_length) < 1:
+        msg = f"the graph has impossible sizes: {sizes}"
+        raise ModelLoadError(msg)
+    return sizes

@@ -30,6 +30,8 @@ TIES = 4
 ID_MASK = np.int64(0xFFFFFFFF)
 SIGN_MASK = np.int32(0x7FFFFFFF)
 EMPTY = np.float32(-np.inf)
+MIN_TEMPERATURE, MIN_TOP_P = 1e-20, 1e-30
+"""What is smaller does the same, and would leave the range of 32-bit floats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +110,8 @@ class Sampler:
         self._uniforms[slot, :draws] = 0.0 if greedy else np.random.default_rng(params.seed).random(draws)
         self._min_steps[slot] = params.min_new_tokens
         self._top_k[slot] = 1 if greedy else params.top_k
-        self._inverse_temperature[slot] = 1.0 if greedy else 1.0 / params.temperature
-        self._top_p[slot] = 1.0 if greedy else params.top_p
+        self._inverse_temperature[slot] = 1.0 if greedy else 1.0 / max(params.temperature, MIN_TEMPERATURE)
+        self._top_p[slot] = 1.0 if greedy else max(params.top_p, MIN_TOP_P)
         self._min_p[slot] = 0.0 if greedy else params.min_p
         self._repetition[slot] = params.repetition_penalty
         self._presence[slot] = params.presence_penalty
@@ -185,20 +187,20 @@ class Sampler:
         """
         batch = self._batch_of(first, len(logits))
         rows, at = batch.rows, batch.at
-        if not math.isfinite(np.add.reduce(top_logits[:, 0])):
+        if not math.isfinite(np.add.reduce(top_logits, axis=None)):
             msg = "the model gave logits that are not finite; its files may be damaged"
             raise NonFiniteLogitsError(msg)
         full = batch.full
         if batch.any_full or batch.any_penalised:
             full = full | (self._needed(batch) > top_ids.shape[1])
-        if not (batch.any_full or batch.any_penalised) or not full.any():
-            tokens = self._sample_candidates(batch, top_logits, top_ids)
-        else:
+        if (batch.any_full or batch.any_penalised) and full.all():
             tokens = np.zeros(batch.count, np.int64)
-            if not full.all():
-                tokens = self._sample_candidates(batch, top_logits, top_ids)
-            for i in np.flatnonzero(full):
-                tokens[i] = self._sample_full(first + int(i), logits[i])
+        else:
+            tokens, tied = self._sample_candidates(batch, top_logits, top_ids)
+            if tied.any():
+                full = full | tied[:, 0]
+        for i in np.flatnonzero(full):
+            tokens[i] = self._sample_full(first + int(i), logits[i])
         logprobs = None
         if batch.any_logprobs:
             logprobs = [self._logprob(first + i, logits[i], int(tokens[i])) for i in range(batch.count)]
@@ -213,7 +215,8 @@ class Sampler:
 
     def _sample_candidates(
         self, batch: _Batch, top_logits: NDArray[np.float32], top_ids: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The rows' tokens, and [rows, 1] where tokens beyond the candidates may equal the k-th best."""
         rows, local = batch.rows, batch.local
         scores, ids, in_order = top_logits, top_ids, True
         if batch.any_penalised:
@@ -232,24 +235,24 @@ class Sampler:
             worst = scores[:, place : place + 1]
         else:
             worst = scores[local, np.minimum(batch.top_k, width) - 1][:, None]
+        tied = (scores[:, -1:] >= worst) & (width < self.vocab_size)
+        if not in_order and top_logits.shape[1] < self.vocab_size:
+            tied |= top_logits[:, -1:] >= worst
         weights = np.exp((scores - scores[:, :1]) * self._inverse_temperature[rows])
         weights *= scores >= worst
         cumulative = weights.cumsum(axis=1)
         kept = (cumulative - weights < self._top_p[rows] * cumulative[:, -1:]) & (weights > 0.0)
         if batch.any_min_p:
             kept &= weights >= self._min_p[rows]
-        tokens: NDArray[np.int64]
         if alone:
             end = int(np.count_nonzero(kept)) - 1
             goal = self._uniforms[batch.first, self._steps[batch.first]] * cumulative[0, end]
             choice = min(int(cumulative[0].searchsorted(goal, side="right")), end)
-            tokens = ids[0, choice : choice + 1]
-            return tokens
+            return ids[0, choice : choice + 1].copy(), tied
         last = np.add.reduce(kept, axis=1, dtype=np.int64) - 1
         target = self._uniforms[batch.at, self._steps[rows]] * cumulative[local, last]
         drawn = np.minimum(np.add.reduce(cumulative <= target[:, None], axis=1, dtype=np.int64), last)
-        tokens = ids[local, drawn]
-        return tokens
+        return ids[local, drawn], tied
 
     def _penalise(self, batch: _Batch, scores: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
         rows = batch.rows
@@ -265,6 +268,9 @@ class Sampler:
     def _sample_full(self, slot: int, logits: NDArray[np.float32]) -> int:
         params = self._params[slot]
         assert params is not None  # noqa: S101 - a sampled row was admitted
+        if not math.isfinite(np.add.reduce(logits)):
+            msg = "the model gave logits that are not finite; its files may be damaged"
+            raise NonFiniteLogitsError(msg)
         scores = logits.copy()
         for token, bias in params.logit_bias.items():
             if token < self.vocab_size:
@@ -275,7 +281,7 @@ class Sampler:
             scores[seen] = np.where(chosen > 0, chosen / self._repetition[slot], chosen * self._repetition[slot])
         if self._counted[slot]:
             counts = self._counts[slot].astype(np.float32)
-            scores -= self._frequency[slot] * counts + self._presence[slot] * (counts > 0)
+            scores = scores - self._frequency[slot] * counts - self._presence[slot] * (counts > 0)
         if self._steps[slot] < self._min_steps[slot]:
             scores[self.end_token_id] = EMPTY
         if params.is_greedy:
@@ -317,7 +323,7 @@ def _best(
     A float's bits order like an integer once the negative ones are turned around; the id, counted down, fills the
     lower half.
     """
-    bits = np.ascontiguousarray(scores, np.float32).view(np.int32)
+    bits = (scores + np.float32(0.0)).view(np.int32)  # -0.0 becomes 0.0
     keys = (bits ^ ((bits >> 31) & SIGN_MASK)).astype(np.int64) << 32
     keys |= ID_MASK - ids
     keys.sort(axis=1)
@@ -333,8 +339,7 @@ def _keep_typical(weights: NDArray[np.float64], mass: float) -> NDArray[np.float
     surprise = np.full(len(weights), np.inf)
     surprise[alive] = -np.log(probabilities[alive])
     entropy = float((probabilities[alive] * surprise[alive]).sum())
-    order = np.argsort(np.abs(surprise - entropy), kind="stable")
+    oddness = np.abs(surprise - entropy)
+    order = np.argsort(oddness, kind="stable")
     last = min(int(np.count_nonzero(np.cumsum(probabilities[order]) < mass)), len(order) - 1)
-    kept = np.zeros(len(weights), np.bool_)
-    kept[order[: last + 1]] = True
-    return np.where(kept, weights, 0.0)
+    return np.where(oddness <= oddness[order[last]], weights, 0.0)

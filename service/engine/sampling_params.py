@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MAX_SEED = 2**63 - 1
 MAX_N = 64
@@ -70,7 +66,7 @@ class SamplingParams:
         self._number("top_p", 0.0, 1.0, low_open=True)
         self._number("min_p", 0.0, 1.0)
         self._number("typical_p", 0.0, 1.0, low_open=True)
-        self._number("repetition_penalty", 0.0, 100.0, low_open=True)
+        self._number("repetition_penalty", 0.01, 100.0)
         self._number("presence_penalty", -100.0, 100.0)
         self._number("frequency_penalty", -100.0, 100.0)
         self._integer("top_k", 0, 2**31 - 1)
@@ -81,15 +77,19 @@ class SamplingParams:
             self._integer("seed", 0, MAX_SEED)
         if self.logprobs is not None:
             self._integer("logprobs", 0, MAX_LOGPROBS)
+        if not isinstance(self.stop, tuple):
+            raise SamplingParamsError("stop", f"must be a tuple of strings, got {self.stop!r}")
         if len(self.stop) > MAX_STOP_STRINGS:
             raise SamplingParamsError("stop", f"must hold at most {MAX_STOP_STRINGS} strings, got {len(self.stop)}")
         for text in self.stop:
             if not isinstance(text, str) or not 1 <= len(text) <= MAX_STOP_CHARACTERS:
                 raise SamplingParamsError("stop", f"must hold strings of 1 to {MAX_STOP_CHARACTERS} characters")
+        if not isinstance(self.logit_bias, Mapping):
+            raise SamplingParamsError("logit_bias", f"must map token ids to numbers, got {self.logit_bias!r}")
         if len(self.logit_bias) > MAX_LOGIT_BIASES:
             raise SamplingParamsError("logit_bias", f"must hold at most {MAX_LOGIT_BIASES} tokens")
         for token, bias in self.logit_bias.items():
-            if not isinstance(token, int) or token < 0 or not math.isfinite(bias) or abs(bias) > 100.0:
+            if not isinstance(token, int) or isinstance(token, bool) or token < 0 or not _within(bias, -100.0, 100.0):
                 raise SamplingParamsError("logit_bias", "must map token ids to numbers from -100 to 100")
 
     @property
@@ -105,8 +105,7 @@ class SamplingParams:
 
     def _number(self, name: str, low: float, high: float, *, low_open: bool = False) -> None:
         value = getattr(self, name)
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or value > high or value < low or (low_open and value == low):
+        if not _within(value, low, high) or (low_open and value == low):
             above = "above" if low_open else "at least"
             raise SamplingParamsError(name, f"must be a number {above} {low:g} and at most {high:g}, got {value!r}")
 
@@ -114,3 +113,8 @@ class SamplingParams:
         value = getattr(self, name)
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise SamplingParamsError(name, f"must be a whole number from {low} to {high}, got {value!r}")
+
+
+def _within(value: object, low: float, high: float) -> bool:
+    """Whether it is a number in these bounds; NaN is in none, an integer may be of any size."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high

@@ -1,0 +1,129 @@
+"""One error type with one status map, the same over HTTP and as an event of a stream.
+
+A body is `{"error": {"type", "message", "field"?, "request_id"}}`. Messages are ours: they name fields, limits and
+models, and never repeat what the request held, which may be long, private, or written to deceive who reads a log.
+"""
+
+import math
+from enum import StrEnum
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from service.engine.errors import EngineClosedError, EngineError, PromptTooLongError, QueueFullError
+from service.engine.sampling_params import SamplingParamsError
+
+MAX_FIELD_CHARACTERS: Final = 64
+
+
+class ErrorType(StrEnum):
+    """What went wrong, for programs."""
+
+    INVALID_REQUEST = "invalid_request"
+    MODEL_NOT_FOUND = "model_not_found"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    BODY_TIMEOUT = "body_timeout"
+    BODY_TOO_LARGE = "body_too_large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    QUEUE_FULL = "queue_full"
+    ABORTED = "aborted"
+    INTERNAL = "internal_error"
+    UNAVAILABLE = "unavailable"
+    DEADLINE = "deadline_exceeded"
+
+
+STATUS: Final[dict[ErrorType, int]] = {
+    ErrorType.INVALID_REQUEST: 400,
+    ErrorType.MODEL_NOT_FOUND: 404,
+    ErrorType.NOT_FOUND: 404,
+    ErrorType.METHOD_NOT_ALLOWED: 405,
+    ErrorType.BODY_TIMEOUT: 408,
+    ErrorType.ABORTED: 499,
+    ErrorType.BODY_TOO_LARGE: 413,
+    ErrorType.UNSUPPORTED_MEDIA_TYPE: 415,
+    ErrorType.QUEUE_FULL: 429,
+    ErrorType.INTERNAL: 500,
+    ErrorType.UNAVAILABLE: 503,
+    ErrorType.DEADLINE: 504,
+}
+
+
+class ApiError(Exception):
+    """A request that is answered with an error."""
+
+    def __init__(
+        self, error_type: ErrorType, message: str, *, field: str | None = None, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.type = error_type
+        self.message = message
+        self.field = field
+        self.headers = headers or {}
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return STATUS[self.type]
+
+    def body(self, request_id: str) -> dict[str, Any]:
+        """What the client reads, over HTTP and in a stream."""
+        error = {"type": self.type.value, "message": self.message}
+        if self.field is not None:
+            error["field"] = self.field
+        return {"error": {**error, "request_id": request_id}}
+
+
+def invalid(field: str, message: str) -> ApiError:
+    """A field of the request that cannot be; the message goes on after its name."""
+    return ApiError(ErrorType.INVALID_REQUEST, f"{field}: {message}", field=field)
+
+
+def from_validation(error: ValidationError) -> ApiError:
+    """The first thing that a schema has against a request."""
+    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    message = fault["msg"][:1].lower() + fault["msg"][1:]
+    if not fault["loc"]:
+        return ApiError(ErrorType.INVALID_REQUEST, f"the body: {message}")
+    name = str(fault["loc"][0])
+    field = name if len(name) <= MAX_FIELD_CHARACTERS else name[: MAX_FIELD_CHARACTERS - 3] + "..."
+    if fault["type"] == "extra_forbidden":
+        message = "there is no such field; /docs lists those there are"
+    return invalid(field, message.removeprefix("value error, "))
+
+
+def from_sampling(error: SamplingParamsError) -> ApiError:
+    """A value out of range that only the engine's own check found."""
+    return invalid(error.field, error.message)
+
+
+def from_engine(error: EngineError) -> ApiError:
+    """Why the engine did not take a request, or gave it up."""
+    match error:
+        case QueueFullError():
+            retry_after_s = max(1, math.ceil(error.retry_after_s))
+            return ApiError(
+                ErrorType.QUEUE_FULL,
+                f"too many requests are waiting; try again in {retry_after_s} s",
+                headers={"retry-after": str(retry_after_s)},
+            )
+        case PromptTooLongError():
+            return invalid(
+                "prompt", f"has {error.prompt_tokens} tokens, and at most {error.limit_tokens} leave room for an answer"
+            )
+        case EngineClosedError():
+            return unavailable()
+        case _:
+            return internal()
+
+
+def internal() -> ApiError:
+    """Something failed that the client has no part in."""
+    return ApiError(ErrorType.INTERNAL, "something went wrong here; the log says more")
+
+
+def unavailable() -> ApiError:
+    """The service is starting or about to stop."""
+    return ApiError(
+        ErrorType.UNAVAILABLE, "the service is starting or stopping; try again", headers={"retry-after": "1"}
+    )

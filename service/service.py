@@ -1,0 +1,158 @@
+"""The BentoML service: `bentoml serve service.service:GreentextService`.
+
+BentoML runs the processes, the health checks and the metrics; requests are answered by the API mounted into it, which
+keeps bodies, limits and disconnects in our hands. What BentoML counts and traces by path sees only paths that exist.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any, Final
+
+import bentoml
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from greentext.bundle import BundleError, verify
+from service.api.app import create_app, paths
+from service.event_loop import tune, watch_lag
+from service.metrics import EngineMetrics, forget_dead_workers
+from service.registry import Registry, open_model
+from service.settings import Settings, SettingsError
+
+SYSTEM_PATHS: Final = frozenset({"/healthz", "/livez", "/metrics", "/readyz"})
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+LAST_ANSWERS_S: Final = 2.0
+"""After the drain, how long connections have to take what has been written to them."""
+
+logger = logging.getLogger("bentoml.service.greentext")
+
+try:
+    SETTINGS: Final = Settings.from_environment(os.environ)
+except SettingsError as error:
+    sys.exit(f"greentext: {error}")
+
+REGISTRY: Final = Registry()
+API: Final = create_app(REGISTRY, SETTINGS)
+
+
+class PathGate:
+    """Lets BentoML see known paths only: it would keep a label for every path that anybody makes up."""
+
+    def __init__(self, inner: ASGIApp, api: ASGIApp, known: frozenset[str]) -> None:
+        self.inner = inner
+        self.api = api
+        self.known = known
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request, or the lifespan."""
+        if scope["type"] == "lifespan" or (scope["type"] == "http" and scope["path"] in self.known):
+            await self.inner(scope, receive, send)
+        else:
+            await self.api(scope, receive, send)
+
+
+class MountedService(bentoml.Service[Any]):  # type: ignore[misc] # BentoML ships no types
+    """A BentoML service that leaves limits to the API it carries."""
+
+    def to_asgi(self, is_main: bool = True) -> ASGIApp:  # noqa: FBT001, FBT002 - BentoML's signature
+        """The application that a worker serves."""
+        # Wants the worker's configuration to be there.
+        from _bentoml_impl.server.app import (  # type: ignore[import-untyped] # noqa: PLC0415
+            ServiceAppFactory,
+        )
+
+        self.inject_config()
+        factory = ServiceAppFactory(self, is_main=is_main)
+        # BentoML cannot be configured without: a timer for each request that outlives it, and an answer of its own.
+        factory.timeout = None
+        return PathGate(factory(), API, SYSTEM_PATHS | paths(API))
+
+
+@bentoml.asgi_app(API, path="/")
+@bentoml.service(
+    service_class=MountedService,
+    workers=SETTINGS.workers,
+    logging={"access": {"enabled": SETTINGS.access_log}},
+    tracing={} if SETTINGS.tracing else {"excluded_urls": [".*"]},
+    metrics={"enabled": True, "namespace": "bentoml_service"},
+)
+class GreentextService:
+    """Writes wholesome greentexts."""
+
+    def __init__(self) -> None:
+        self._metrics = EngineMetrics()
+        self._lag_watch: asyncio.Task[None] | None = None
+        self._drain: asyncio.Task[None] | None = None
+        self._force: asyncio.Task[None] | None = None
+
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @staticmethod
+    def check() -> None:
+        """Before any worker starts: whether there is something to serve."""
+        try:
+            verify(SETTINGS.model_dir)
+        except BundleError as error:
+            sys.exit(f"greentext: {error}")
+
+    @bentoml.on_startup  # type: ignore[untyped-decorator]
+    async def start(self) -> None:
+        """Loads the model and lets it write a first text, then makes ready to serve and to stop."""
+        forget_dead_workers()
+        model = open_model(SETTINGS, self._metrics)
+        await REGISTRY.start(model)
+        self._metrics.follow(lambda: model.engine.stats)
+        self._listen_for_stop()
+        tune()
+        self._lag_watch = asyncio.create_task(watch_lag(self._metrics.on_event_loop_lag))
+        logger.info("serving model=%s slots=%d", model.name, model.engine.stats.slots)
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    async def stop(self) -> None:
+        """Ends what still runs."""
+        if self._lag_watch is not None:
+            self._lag_watch.cancel()
+        await (self._drain or REGISTRY.drain(SETTINGS.drain_s))
+        if self._force is not None:
+            self._force.cancel()
+
+    async def __is_alive__(self) -> bool:
+        """For `/livez`: whether the engine works. A process whose engine has died should be replaced."""
+        return REGISTRY.is_alive
+
+    async def __is_ready__(self) -> bool:
+        """For `/readyz`: whether requests are taken."""
+        return REGISTRY.is_ready and REGISTRY.is_alive
+
+    def _listen_for_stop(self) -> None:
+        """Begins to drain as soon as the process is asked to stop; the server's own handling goes on as well."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        loop = asyncio.get_running_loop()
+        for number in STOP_SIGNALS:
+            served = signal.getsignal(number)
+
+            def handle(signal_number: int, frame: FrameType | None, served: Any = served) -> None:
+                loop.call_soon_threadsafe(self._begin_drain)
+                if callable(served):
+                    served(signal_number, frame)
+
+            signal.signal(number, handle)
+
+    def _begin_drain(self) -> None:
+        if self._drain is None:
+            self._drain = asyncio.create_task(REGISTRY.drain(SETTINGS.drain_s))
+            self._force = asyncio.create_task(_leave_after(self._drain))
+
+
+async def _leave_after(drain: asyncio.Task[None]) -> None:
+    """Ends the process although connections are open: the server would wait without end for a client to read."""
+    await drain
+    await asyncio.sleep(LAST_ANSWERS_S)
+    logger.warning("clients have not taken their answers, leaving")
+    signal.raise_signal(signal.SIGINT)  # the second request to stop: the server waits no longer for connections
+    await asyncio.sleep(LAST_ANSWERS_S)
+    os._exit(1)

@@ -1,0 +1,149 @@
+"""All of it on a tiny model: slow, because optimum is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from greentext.bundle import verify
+from training.checkpoint import load_checkpoint
+from training.cli import RECIPE, main
+from training.corpus import take_split
+from training.evaluate import hold_out
+from training.export_portable import ExportError, export_portable
+from training.finetune import Tuning, greentexts_of
+from training.parity import check_parity
+from training.pipeline import Inputs, PipelineError, make_bundle, run_pretraining
+from training.pretrain import ModelShape
+from training.quantize import write_serving_graph
+from training.recipe import Stage, read_recipe
+from training.trainer import TrainingPlan
+from training.weight_formats import Fp32
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from training.recipe import Recipe
+
+
+def tiny_recipe() -> Recipe:
+    recipe = read_recipe(RECIPE)
+    plan = TrainingPlan(
+        steps=30, batch_rows=4, learning_rate=3e-3, warmup_steps=2, cooldown_steps=10, evaluate_every_steps=10,
+        checkpoint_every_steps=10,
+    )  # fmt: skip
+    return replace(
+        recipe,
+        card=replace(recipe.card, name="tiny", samples=3, max_bytes=400_000),
+        model=ModelShape(hidden_size=32, num_layers=2, num_heads=2, context_length=64, window_size=16, vocab_size=400),
+        pretraining=plan,
+        stages=(Stage("all", Tuning(), plan), Stage("thanks", Tuning(genre="thanks"), replace(plan, steps=10))),
+        sampling=recipe.sampling.model_copy(update={"max_new_tokens": 40}),
+        calibration_texts=20,
+    )
+
+
+@pytest.fixture(scope="module")
+def inputs(stories_path: Path, greentexts_path: Path) -> Inputs:
+    return Inputs(tiny_recipe(), stories_path, greentexts_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_from_stories_to_a_bundle_and_again(
+    inputs: Inputs, tmp_path: Path, capsys: pytest.CaptureFixture[str], greentexts_path: Path
+) -> None:
+    work, bundle = tmp_path / "work", tmp_path / "bundle"
+    manifest = make_bundle(inputs, work, bundle)
+    assert verify(bundle) == manifest
+    assert manifest.evaluation["largest_fp32_logit_difference"] <= 1e-4
+    assert manifest.evaluation["perplexity_over_fp32"] <= 0.01
+    formats = json.loads((work / "formats" / "report.json").read_text(encoding="utf-8"))
+    assert len(formats["formats"]) == 7
+
+    before = {
+        path: path.stat().st_mtime_ns for path in work.rglob("*") if path.is_file() and path.name != "parity.json"
+    }
+    first = {path.name: path.read_bytes() for path in bundle.iterdir()}
+    assert make_bundle(inputs, work, bundle) == manifest
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "nothing was made again"
+    assert {path.name: path.read_bytes() for path in bundle.iterdir()} == first
+
+    capsys.readouterr()
+    assert main(["evaluate", str(bundle), "--greentexts", str(greentexts_path), "--samples", "3"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["bits_per_byte"] == manifest.evaluation["test_bits_per_byte"]
+    card = first["README.md"].decode()
+    assert all(sample["text"] in card for sample in result["samples"])
+
+    with pytest.raises(PipelineError, match="another recipe"):
+        run_pretraining(replace(inputs, recipe=replace(inputs.recipe, model=ModelShape())), work)
+
+
+@pytest.mark.slow
+def test_parity_sees_a_model_that_is_not_the_exported_one(
+    checkpoint_directory: Path, greentexts_path: Path, tmp_path: Path
+) -> None:
+    from training.decoder_weights import read_decoder
+
+    checkpoint = load_checkpoint(checkpoint_directory)
+    held_out = hold_out(checkpoint, [document.text for document in greentexts_of(greentexts_path, "test")])
+    portable = export_portable(checkpoint_directory, tmp_path / "portable")
+    first = portable.read_bytes()
+    assert export_portable(checkpoint_directory, tmp_path / "portable").read_bytes() == first
+
+    def report() -> list[str]:
+        return check_parity(
+            checkpoint,
+            held_out,
+            portable=portable,
+            serving_fp32=graph,
+            served=graph,
+            tokenizer=checkpoint_directory / "tokenizer.json",
+        ).problems
+
+    graph = write_serving_graph(read_decoder(checkpoint.model), Fp32(), tmp_path / "good.onnx")
+    assert report() == []
+    # A window that is wider by one token shows, and so does one weight.
+    decoder = read_decoder(checkpoint.model)
+    wider = replace(decoder, layers=(decoder.layers[0], replace(decoder.layers[1], window=9)))
+    graph = write_serving_graph(wider, Fp32(), tmp_path / "wider.onnx")
+    assert any(problem.startswith("serving, in chunks") for problem in report())
+    checkpoint.model.transformer.h[0].mlp.c_fc.weight.data[0, 0] += 0.5
+    assert any(problem.startswith("portable") for problem in report())
+
+
+def test_an_export_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    checkpoint, output = tmp_path / "checkpoint", tmp_path / "export"
+    checkpoint.mkdir()
+    (checkpoint / "config.json").write_text('{"model_type": "nonsense"}', encoding="utf-8")
+    output.mkdir()
+    (output / "model.onnx").write_bytes(b"old")
+    with pytest.raises(ExportError, match="cannot be exported"):
+        export_portable(checkpoint, output)
+    assert [path.name for path in output.iterdir()] == ["model.onnx"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "export"]
+
+
+def test_pretraining_holds_out_its_validation_stories(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training import pretrain as module
+    from training.corpus import read_stories
+
+    seen = {}
+
+    def pack_stories(stories: list[object], tokenizer: object, row_tokens: int) -> object:
+        seen[len(seen)] = stories
+        return packed(stories, tokenizer, row_tokens)
+
+    packed = module.pack_stories
+    monkeypatch.setattr(module, "pack_stories", pack_stories)
+    run_pretraining(inputs, tmp_path)
+    assert inputs.stories is not None
+    validation = take_split(read_stories(inputs.stories), "validation", validation=0.01, test=0.0)
+    assert seen[1] == validation
+    assert not {story.text for story in seen[0]} & {story.text for story in seen[1]}

@@ -409,6 +409,18 @@ def test_a_row_draws_the_same_alone_in_any_batch_in_any_slot_after_any_move(
     assert histories == alone
 
 
+def test_a_row_that_moves_in_takes_its_parameters_along() -> None:
+    sampler = Sampler(2, 50, END, MAX_LEN)
+    sampler.admit(0, [1], SamplingParams(temperature=0.0, seed=1))
+    sampler.admit(1, [1], SamplingParams(temperature=0.0, seed=1, logit_bias={7: 100.0}))
+    logits = np.linspace(0, 1, 50, dtype=np.float32)[None]
+    assert sample(sampler, 0, logits) == 49
+    sampler.move(1, 0)
+    assert sample(sampler, 0, logits) == 7
+    sampler.admit(0, [1], SamplingParams(temperature=0.0, seed=1))
+    assert sample(sampler, 0, logits) == 49
+
+
 def test_a_seed_reproduces_and_another_differs() -> None:
     texts = [write_alone(SamplingParams(seed=seed), [1, 2], 500, 30) for seed in (7, 7, 8)]
     assert texts[0] == texts[1] != texts[2]

@@ -85,6 +85,8 @@ class Sampler:
         self._full = np.zeros(slots, np.bool_)
         self._wants_logprobs = np.zeros(slots, np.bool_)
         self._batch: _Batch | None = None
+        self._bound = 0
+        """At least as many candidates as any row of the batch needs, counted up from step to step."""
         self._offsets = (np.arange(slots) * vocab_size)[:, None]
         self._states: tuple[NDArray[np.generic], ...] = (
             self._seen, self._counts, self._seen_count, self._steps, self._uniforms, self._min_steps, self._top_k,
@@ -136,9 +138,10 @@ class Sampler:
     def candidates(self, first: int, count: int) -> int:
         """How many of the best tokens ``sample`` needs to be given for rows ``first``.. ."""
         batch = self._batch_of(first, count)
+        if not batch.any_full and self._bound <= MAX_CANDIDATES:
+            return min(self._bound, self.vocab_size)
         needed = self._needed(batch)
-        if batch.any_full or batch.any_penalised:
-            needed = np.where(batch.full | (needed > MAX_CANDIDATES), 1, needed)
+        needed = np.where(batch.full | (needed > MAX_CANDIDATES), 1, needed)
         return int(needed.max())
 
     def _needed(self, batch: _Batch) -> NDArray[np.int64]:
@@ -171,6 +174,7 @@ class Sampler:
                 any_logprobs=bool(self._wants_logprobs[rows].any()),
                 any_min_steps=bool(self._min_steps[rows].any()),
             )
+            self._bound = int(self._needed(batch).max())
         return batch
 
     def sample(
@@ -191,20 +195,20 @@ class Sampler:
             msg = "the model gave logits that are not finite; its files may be damaged"
             raise NonFiniteLogitsError(msg)
         full = batch.full
-        if batch.any_full or batch.any_penalised:
+        if batch.any_full or min(self._bound, self.vocab_size) > top_ids.shape[1]:
             full = full | (self._needed(batch) > top_ids.shape[1])
-        if (batch.any_full or batch.any_penalised) and full.all():
+        if batch.any_full and full.all():
             tokens = np.zeros(batch.count, np.int64)
         else:
             tokens, tied = self._sample_candidates(batch, top_logits, top_ids)
-            if tied.any():
-                full = full | tied[:, 0]
+            full = full | tied[:, 0]
         for i in np.flatnonzero(full):
             tokens[i] = self._sample_full(first + int(i), logits[i])
         logprobs = None
         if batch.any_logprobs:
             logprobs = [self._logprob(first + i, logits[i], int(tokens[i])) for i in range(batch.count)]
         if batch.any_penalised:
+            self._bound += 1  # each row may have seen one token more
             where = (first, int(tokens[0])) if batch.count == 1 else (at, tokens)
             self._seen_count[rows] += self._seen[where] == 0
             self._seen[where] = 1

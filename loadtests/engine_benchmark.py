@@ -2,7 +2,7 @@
 
 All four run in one process tree, one after another, round by round, so that a noisy machine treats them alike; what
 is reported is the median over the rounds, and ratios are taken within a round first. Requests have 8 prompt and 48
-new tokens and are sampled with the project's defaults; the number in flight is held constant.
+new tokens and are sampled as the bundle's manifest says; the number in flight is held constant.
 
     python -m loadtests.engine_benchmark --models embedded --rounds 3
 """
@@ -36,6 +36,7 @@ from loadtests.benchmark_models import BENCHMARK_CONTEXT_TOKENS, SHAPES, Benchma
 from loadtests.http_client import Connection
 from service.engine.cpu import cpu_limit
 from service.engine.llm_engine import EngineConfig, LLMEngine
+from service.engine.sampler import TIES
 from service.engine.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
@@ -46,9 +47,7 @@ NEW_TOKENS = 48
 CONCURRENCIES = (1, 8, 32, 64)
 FIRST = PROMPT_TOKENS + 1
 """The cache's length when the first token is decoded."""
-CANDIDATES = 50 + 5 + FIRST
-"""How many of the best tokens sampling needs by then; one more a step."""
-SAMPLING: dict[str, float | int] = {"temperature": 0.8, "top_k": 50, "top_p": 0.9, "repetition_penalty": 1.2}
+SAMPLED_BY = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 WAVES = {1: 6, 8: 4, 32: 3, 64: 3}
 
 
@@ -92,13 +91,19 @@ def open_engine(bundle: Path, slots: int) -> LLMEngine:
     return LLMEngine(config)
 
 
+def sampling_of(bundle: Path) -> dict[str, Any]:
+    """A bundle's default sampling, for texts of exactly NEW_TOKENS."""
+    defaults = read_manifest(bundle).default_sampling.model_dump(include=set(SAMPLED_BY))
+    return {**defaults, "max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
+
+
 def prompt_of(index: int, vocab_size: int) -> list[int]:
     """Start token and PROMPT_TOKENS others, different for each request."""
     rng = np.random.default_rng(index)
     return [1, *rng.integers(2, vocab_size, PROMPT_TOKENS).tolist()]
 
 
-def bare_step(engine: LLMEngine, concurrency: int, seconds: float = 0.8) -> Timed:
+def bare_step(engine: LLMEngine, sampling: dict[str, Any], concurrency: int, seconds: float = 0.8) -> Timed:
     """(a) the decode steps of a batch of texts, from the first to the last; the tokens are random, none is sampled.
 
     Always the same token would be faster: what the processor learns of one row's logits helps with the next.
@@ -107,6 +112,9 @@ def bare_step(engine: LLMEngine, concurrency: int, seconds: float = 0.8) -> Time
     # Memory that was never written to is one page of zeros, read from the nearest cache: it must be real memory.
     for _, rows in runner.cache.rows(0, concurrency):
         rows[:, :, : FIRST + NEW_TOKENS] = 0.1
+    # As many candidates as sampling would ask for: with a penalty, as many more as there are tokens to penalise.
+    candidates = sampling["top_k"] + TIES + 1
+    penalised = sampling["repetition_penalty"] != 1.0
     steps: list[float] = []
     end_s = time.perf_counter() + seconds
     while time.perf_counter() < end_s or len(steps) < NEW_TOKENS:
@@ -114,12 +122,12 @@ def bare_step(engine: LLMEngine, concurrency: int, seconds: float = 0.8) -> Time
             tokens = rng.integers(2, engine.tokenizer.vocab_size, concurrency)
             cached = np.full(concurrency, FIRST + step, np.int32)
             started_s = time.perf_counter()
-            runner.decode(tokens, cached, CANDIDATES + step)
+            runner.decode(tokens, cached, candidates + (FIRST + step) * penalised)
             steps.append(time.perf_counter() - started_s)
     return Timed(concurrency / statistics.median(steps), [], steps)
 
 
-def in_process(engine: LLMEngine, concurrency: int) -> Timed:
+def in_process(engine: LLMEngine, sampling: dict[str, Any], concurrency: int) -> Timed:
     """(b) the engine, sampling and all; latencies from a second pass in which every token is handed out."""
     vocab_size = engine.tokenizer.vocab_size
 
@@ -130,7 +138,7 @@ def in_process(engine: LLMEngine, concurrency: int) -> Timed:
 
         def submit() -> None:
             nonlocal made
-            params = SamplingParams(seed=made, max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS, **SAMPLING)  # type: ignore[arg-type]
+            params = SamplingParams(seed=made, **sampling)
             engine.add(engine.make_sequences(prompt_of(made, vocab_size), params, stream=stream))
             made += 1
 
@@ -160,9 +168,8 @@ def in_process(engine: LLMEngine, concurrency: int) -> Timed:
     return Timed(plain.tokens_per_second, streamed.ttft_s, streamed.itl_s)
 
 
-async def over_http(port: int, concurrency: int) -> tuple[Timed, Timed]:
+async def over_http(port: int, sampling: dict[str, Any], concurrency: int) -> tuple[Timed, Timed]:
     """(c) whole answers, then streams, from as many clients as ``concurrency``, each on its own connection."""
-    body = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS, **SAMPLING}
     # Eight tokens or so: what the tokenizer makes of a prompt is the model's affair.
     prompts = [f"be {name}" for name in ("me", "dog", "cat", "mom", "a boss", "anon", "a bus", "robot")]
     connections = [await Connection.open("127.0.0.1", port) for _ in range(concurrency)]
@@ -172,7 +179,7 @@ async def over_http(port: int, concurrency: int) -> tuple[Timed, Timed]:
         for i in range(waves_of(concurrency)):
             seed = number * 1000 + i
             answer = await connections[number].post(
-                "/generate", {**body, "seed": seed, "prompt": prompts[seed % len(prompts)]}
+                "/generate", {**sampling, "seed": seed, "prompt": prompts[seed % len(prompts)]}
             )
             tokens += answer["usage"]["completion_tokens"]
         return tokens
@@ -182,7 +189,7 @@ async def over_http(port: int, concurrency: int) -> tuple[Timed, Timed]:
         for i in range(waves_of(concurrency)):
             seed = number * 1000 + i
             times, gaps = await connections[number].stream(
-                "/generate_stream", {**body, "seed": seed, "prompt": prompts[seed % len(prompts)]}
+                "/generate_stream", {**sampling, "seed": seed, "prompt": prompts[seed % len(prompts)]}
             )
             tokens += len(times)
             timed.ttft_s += times[:1]
@@ -204,14 +211,16 @@ async def over_http(port: int, concurrency: int) -> tuple[Timed, Timed]:
 class Naive:
     """(d) optimum's ``ORTModelForCausalLM.generate`` on the portable export, all requests as one static batch."""
 
-    def __init__(self, portable: Path) -> None:
-        """Loads the export."""
+    def __init__(self, portable: Path, sampling: dict[str, Any]) -> None:
+        """Loads the export; what ``sampling`` leaves off is not asked for."""
         import torch  # noqa: PLC0415 - seconds, and only this needs it
         from optimum.onnxruntime import ORTModelForCausalLM  # noqa: PLC0415
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = cpu_limit()
         self._torch = torch
+        off = {"min_p": 0.0, "repetition_penalty": 1.0}
+        self._sampling = {name: value for name, value in sampling.items() if off.get(name) != value}
         torch.set_num_threads(cpu_limit())
         self._model = ORTModelForCausalLM.from_pretrained(portable, session_options=options, local_files_only=True)
 
@@ -232,12 +241,10 @@ class Naive:
             prompts,
             attention_mask=self._torch.ones_like(prompts),
             do_sample=True,
-            max_new_tokens=NEW_TOKENS,
-            min_new_tokens=NEW_TOKENS,
             pad_token_id=0,
             logits_processor=LogitsProcessorList(),
             stopping_criteria=StoppingCriteriaList([note]),
-            **SAMPLING,
+            **self._sampling,
         )
         seconds = time.perf_counter() - started_s
         gaps = [later - earlier for earlier, later in itertools.pairwise(at_s)]
@@ -296,7 +303,7 @@ class Benchmark:
 
     def measure(self, model: BenchmarkModel) -> None:
         """Measures one model in all its precisions."""
-        naive = None if "naive" in self.skip else Naive(model.portable)
+        naive = None if "naive" in self.skip else Naive(model.portable, sampling_of(next(iter(model.bundles.values()))))
         for number in range(self.rounds):
             for precision, bundle in model.bundles.items():
                 print(f"{model.shape} {precision}, round {number + 1} of {self.rounds}", file=sys.stderr, flush=True)
@@ -311,18 +318,19 @@ class Benchmark:
         engine = open_engine(bundle, max(self.concurrencies))
         gc.collect()
         gc.freeze()
+        sampling = sampling_of(bundle)
+        in_process(engine, sampling, 1)  # warms everything up
         for concurrency in self.concurrencies:
-            in_process_first = in_process(engine, 1) if concurrency == self.concurrencies[0] else None
-            del in_process_first  # warms everything up
-            self._keep(shape, precision, "bare", concurrency, bare_step(engine, concurrency))
+            self._keep(shape, precision, "bare", concurrency, bare_step(engine, sampling, concurrency))
             if "engine" not in self.skip:
-                self._keep(shape, precision, "engine", concurrency, in_process(engine, concurrency))
+                self._keep(shape, precision, "engine", concurrency, in_process(engine, sampling, concurrency))
 
     def _http_round(self, shape: str, precision: str, bundle: Path) -> None:
         with serving(bundle, self.work / "service.log") as port:
-            asyncio.run(over_http(port, 1))
+            sampling = sampling_of(bundle)
+            asyncio.run(over_http(port, sampling, 1))
             for concurrency in self.concurrencies:
-                plain, streams = asyncio.run(over_http(port, concurrency))
+                plain, streams = asyncio.run(over_http(port, sampling, concurrency))
                 plain.ttft_s, plain.itl_s = streams.ttft_s, streams.itl_s
                 self._keep(shape, precision, "http", concurrency, plain)
                 self._keep(shape, precision, "http-stream", concurrency, streams)
@@ -408,7 +416,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{PROMPT_TOKENS} prompt and {NEW_TOKENS} new tokens a request, {options.rounds} rounds; {machine}\n")
     print(report(benchmark))
     if options.json is not None:
-        figures = {"machine": machine, "sampling": SAMPLING, "rows": [asdict(row) for row in benchmark.rows()]}
+        figures = {"machine": machine, "rows": [asdict(row) for row in benchmark.rows()]}
         part = options.json.with_suffix(".part")
         part.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
         part.replace(options.json)

@@ -227,7 +227,9 @@ class Sampler:
             scores, in_order = self._penalise(batch, scores, ids), False
         if batch.any_min_steps:
             too_early = self._steps[rows] < self._min_steps[rows]
-            scores, in_order = np.where((ids == self.end_token_id) & too_early[:, None], EMPTY, scores), False
+            barred = (ids == self.end_token_id) & too_early[:, None]
+            if barred.any():
+                scores, in_order = np.where(barred, EMPTY, scores), False
         width = min(batch.widest, scores.shape[1])
         if in_order:
             scores, ids = scores[:, :width], ids[:, :width]

@@ -369,8 +369,8 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
     return {name: round(float(value), 2) for name, value in zip(("p50", "p95", "p99"), values, strict=True)}
 
 
-def report(benchmark: Benchmark) -> str:
-    """The table, in Markdown."""
+def report(benchmark: Benchmark, shape: str) -> str:
+    """The table of one model, in Markdown."""
     lines = [
         (
             "| model | precision | way | in flight | tokens/s | of bare | of engine | of naive | TTFT p50/p95/p99 ms "
@@ -379,6 +379,8 @@ def report(benchmark: Benchmark) -> str:
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- | --- |",
     ]
     for row in benchmark.rows():
+        if row.model != shape:
+            continue
         key = (row.model, row.precision, row.way)
 
         def ratio(to: tuple[str, str], key: tuple[str, str, str] = key, at: int = row.concurrency) -> str:
@@ -410,16 +412,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--rounds and --concurrency must be at least 1")
     options.work.mkdir(parents=True, exist_ok=True)
     benchmark = Benchmark(options.concurrency, options.rounds, options.work, set(options.skip))
+    machine = f"{platform.machine()}, {cpu_limit()} CPUs, onnxruntime {onnxruntime.__version__}"
+    print(f"{PROMPT_TOKENS} prompt and {NEW_TOKENS} new tokens a request, {options.rounds} rounds; {machine}")
     for shape in options.models:
         benchmark.measure(prepare(shape, options.work))
-    machine = f"{platform.machine()}, {cpu_limit()} CPUs, onnxruntime {onnxruntime.__version__}"
-    print(f"{PROMPT_TOKENS} prompt and {NEW_TOKENS} new tokens a request, {options.rounds} rounds; {machine}\n")
-    print(report(benchmark))
-    if options.json is not None:
-        figures = {"machine": machine, "rows": [asdict(row) for row in benchmark.rows()]}
-        part = options.json.with_suffix(".part")
-        part.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-        part.replace(options.json)
+        print(f"\n{report(benchmark, shape)}", flush=True)
+        if options.json is not None:
+            figures = {"machine": machine, "rows": [asdict(row) for row in benchmark.rows()]}
+            part = options.json.with_suffix(".part")
+            part.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+            part.replace(options.json)
     return 0
 
 

@@ -9,7 +9,6 @@ import httpx
 import psutil
 import pytest
 
-from service.settings import DEFAULT_MODEL_DIR
 from tests.service.conftest import Server, start_server, stop_server, wait_until_idle
 
 if TYPE_CHECKING:
@@ -17,10 +16,7 @@ if TYPE_CHECKING:
 
 RESIDENT_BYTES = 400_000_000
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not DEFAULT_MODEL_DIR.is_dir(), reason="the embedded model is not there"),
-]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

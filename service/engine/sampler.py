@@ -194,16 +194,18 @@ class Sampler:
         if not math.isfinite(np.add.reduce(top_logits, axis=None)):
             msg = "the model gave logits that are not finite; its files may be damaged"
             raise NonFiniteLogitsError(msg)
-        full = batch.full
-        if batch.any_full or min(self._bound, self.vocab_size) > top_ids.shape[1]:
-            full = full | (self._needed(batch) > top_ids.shape[1])
+        full, any_full = batch.full, batch.any_full
+        if any_full or min(self._bound, self.vocab_size) > top_ids.shape[1]:
+            full, any_full = full | (self._needed(batch) > top_ids.shape[1]), True
         if batch.any_full and full.all():
             tokens = np.zeros(batch.count, np.int64)
         else:
             tokens, tied = self._sample_candidates(batch, top_logits, top_ids)
-            full = full | tied[:, 0]
-        for i in np.flatnonzero(full):
-            tokens[i] = self._sample_full(first + int(i), logits[i])
+            if tied.any():
+                full, any_full = full | tied[:, 0], True
+        if any_full:
+            for i in np.flatnonzero(full):
+                tokens[i] = self._sample_full(first + int(i), logits[i])
         logprobs = None
         if batch.any_logprobs:
             logprobs = [self._logprob(first + i, logits[i], int(tokens[i])) for i in range(batch.count)]
@@ -247,7 +249,8 @@ class Sampler:
         weights = np.exp((scores - scores[:, :1]) * self._inverse_temperature[rows])
         weights *= scores >= worst
         cumulative = weights.cumsum(axis=1)
-        kept = (cumulative - weights < self._top_p[rows] * cumulative[:, -1:]) & (weights > 0.0)
+        # What weighs nothing comes last, behind the whole sum, and is never below it.
+        kept = cumulative - weights < self._top_p[rows] * cumulative[:, -1:]
         if batch.any_min_p:
             kept &= weights >= self._min_p[rows]
         if alone:

@@ -23,6 +23,8 @@ endif
 ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
+# Certificates of the system, as pip takes them: uv brings its own, which know no company's.
+export UV_SYSTEM_CERTS ?= true
 # An environment that is active elsewhere must not be the one that uv installs into.
 export VIRTUAL_ENV := $(abspath $(VENV))
 unexport PYTHONHOME

@@ -3,3 +3,5 @@
 Every other package imports this one, and it imports none of them. It knows nothing of HTTP, of training or of how a
 model runs.
 """
+
+__version__ = "0.1.0"

@@ -1,11 +1,11 @@
 """The API's description in OpenAPI 3.1, made from the schemas that requests are checked with."""
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from greentext import __version__
 from greentext.manifest import DefaultSampling
 from service.api.errors import STATUS, ErrorType
 from service.api.schemas import ErrorResponse, GenerateRequest, GenerateResponse, ModelsResponse, StreamedToken
@@ -47,7 +47,7 @@ def openapi(defaults: DefaultSampling | None) -> dict[str, Any]:
             "title": "Wholesome Greentext",
             "summary": "Writes wholesome greentexts.",
             "description": "Every field of a request may be left out; `{}` asks for one greentext.",
-            "version": _version(),
+            "version": __version__,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "tags": [
@@ -57,13 +57,6 @@ def openapi(defaults: DefaultSampling | None) -> dict[str, Any]:
         "paths": _paths(),
         "components": {"schemas": _schemas(defaults)},
     }
-
-
-def _version() -> str:
-    try:
-        return version("wholesome-greentext")
-    except PackageNotFoundError:  # served from a checkout that is not installed
-        return "0"
 
 
 def _schemas(defaults: DefaultSampling | None) -> dict[str, Any]:

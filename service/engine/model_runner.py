@@ -69,6 +69,8 @@ class ModelRunner:
         options.intra_op_num_threads = threads or cpu_limit()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # Threads spin within a step, not behind it: there the event loop and the sampler need the processors.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             self._session = onnxruntime.InferenceSession(str(model_path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises types of its own for each status

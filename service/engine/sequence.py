@@ -66,11 +66,6 @@ class Sequence:
     finished_s: float = 0.0
 
     @property
-    def length(self) -> int:
-        """Prompt and output tokens."""
-        return len(self.prompt_ids) + len(self.output_ids)
-
-    @property
     def prompt_left(self) -> int:
         """Prompt tokens that have not been through the model."""
         return max(0, len(self.prompt_ids) - self.cached_tokens)

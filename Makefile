@@ -115,7 +115,7 @@ COMPILE = $(UV_PIP) compile pyproject.toml --quiet --upgrade --python-version 3.
 	--no-emit-index-url --no-emit-find-links --no-annotate
 
 lock: $(VENV)/.venv-ready ## Resolve the requirements anew (needs uv and a CPU torch in reach)
-	@$(COMPILE) --extra service --extra training --extra dev -o $(VENV)/dev.txt
+	@$(COMPILE) --extra service --extra data --extra training --extra dev -o $(VENV)/dev.txt
 	@sed -i 's/^\(torch==[0-9.]*\)+.*/\1/' $(VENV)/dev.txt
 	@if grep -E '^(nvidia-cu|cuda-|triton)' $(VENV)/dev.txt; then \
 		echo "This would pin a CUDA build of torch: put a CPU one in reach (see README)" >&2; exit 1; fi

@@ -42,6 +42,8 @@ from service.engine.sampling_params import SamplingParams
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from numpy.typing import NDArray
+
 PROMPT_TOKENS = 8
 NEW_TOKENS = 48
 CONCURRENCIES = (1, 8, 32, 64)
@@ -49,6 +51,7 @@ FIRST = PROMPT_TOKENS + 1
 """The cache's length when the first token is decoded."""
 SAMPLED_BY = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 WAVES = {1: 6, 8: 4, 32: 3, 64: 3}
+ENGINE_WAVES = {1: 15, 8: 9, 32: 5, 64: 5}
 
 
 @dataclass(slots=True)
@@ -94,7 +97,7 @@ def open_engine(bundle: Path, slots: int) -> LLMEngine:
 def sampling_of(bundle: Path) -> dict[str, Any]:
     """A bundle's default sampling, for texts of exactly NEW_TOKENS."""
     defaults = read_manifest(bundle).default_sampling.model_dump(include=set(SAMPLED_BY))
-    return {**defaults, "max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
+    return {**defaults, "max_new_tokens": NEW_TOKENS, "ignore_eos": True}
 
 
 def prompt_of(index: int, vocab_size: int) -> list[int]:
@@ -103,69 +106,69 @@ def prompt_of(index: int, vocab_size: int) -> list[int]:
     return [1, *rng.integers(2, vocab_size, PROMPT_TOKENS).tolist()]
 
 
-def bare_step(engine: LLMEngine, sampling: dict[str, Any], concurrency: int, seconds: float = 0.8) -> Timed:
-    """(a) the decode steps of a batch of texts, from the first to the last; the tokens are random, none is sampled.
+def replay(engine: LLMEngine, sampling: dict[str, Any], tokens: NDArray[np.int64]) -> list[float]:
+    """(a) the decode steps that wrote ``tokens`` [requests, NEW_TOKENS] once more, nothing sampled: seconds of each.
 
-    Always the same token would be faster: what the processor learns of one row's logits helps with the next.
+    The rows' prompts are still in the cache, so that the model computes what it did before: how long it takes depends
+    on its numbers (TopK), on real memory, and on tokens that change.
     """
-    runner, rng = engine.runner, np.random.default_rng(0)
-    # Memory that was never written to is one page of zeros, read from the nearest cache: it must be real memory.
-    for _, rows in runner.cache.rows(0, concurrency):
-        rows[:, :, : FIRST + NEW_TOKENS] = 0.1
-    # As many candidates as sampling would ask for: with a penalty, as many more as there are tokens to penalise.
-    candidates = sampling["top_k"] + TIES + 1
-    penalised = sampling["repetition_penalty"] != 1.0
-    steps: list[float] = []
-    end_s = time.perf_counter() + seconds
-    while time.perf_counter() < end_s or len(steps) < NEW_TOKENS:
-        for step in range(NEW_TOKENS - 1):
-            tokens = rng.integers(2, engine.tokenizer.vocab_size, concurrency)
-            cached = np.full(concurrency, FIRST + step, np.int32)
-            started_s = time.perf_counter()
-            runner.decode(tokens, cached, candidates + (FIRST + step) * penalised)
-            steps.append(time.perf_counter() - started_s)
-    return Timed(concurrency / statistics.median(steps), [], steps)
-
-
-def in_process(engine: LLMEngine, sampling: dict[str, Any], concurrency: int) -> Timed:
-    """(b) the engine, sampling and all; latencies from a second pass in which every token is handed out."""
-    vocab_size = engine.tokenizer.vocab_size
-
-    def run(*, stream: bool) -> Timed:
-        total, made = concurrency * waves_of(concurrency), 0
-        last_s: dict[int, float] = {}
-        timed = Timed(0.0)
-
-        def submit() -> None:
-            nonlocal made
-            params = SamplingParams(seed=made, **sampling)
-            engine.add(engine.make_sequences(prompt_of(made, vocab_size), params, stream=stream))
-            made += 1
-
+    # As many candidates as sampling asked for: with a penalty, as many more as there are tokens to penalise.
+    candidates, penalised = sampling["top_k"] + TIES + 1, sampling["repetition_penalty"] != 1.0
+    steps = []
+    for step in range(NEW_TOKENS - 1):
+        newest = np.ascontiguousarray(tokens[:, step])
+        cached = np.full(len(tokens), FIRST + step, np.int32)
         started_s = time.perf_counter()
-        for _ in range(concurrency):
-            submit()
-        tokens = 0
-        while engine.has_work:
-            events = engine.step()
-            now_s = time.perf_counter()
-            for sequence, event in events:
-                if event.finished is not None:
-                    tokens += event.finished.completion_tokens
-                    if made < total:
-                        submit()
-                elif sequence.sequence_id in last_s:
-                    timed.itl_s.append(now_s - last_s[sequence.sequence_id])
-                    last_s[sequence.sequence_id] = now_s
-                else:
-                    timed.ttft_s.append(now_s - sequence.arrived_s)
-                    last_s[sequence.sequence_id] = now_s
-        timed.tokens_per_second = tokens / (time.perf_counter() - started_s)
-        return timed
+        engine.runner.decode(newest, cached, candidates + (FIRST + step) * penalised)
+        steps.append(time.perf_counter() - started_s)
+    return steps
 
-    plain = run(stream=False)
-    streamed = run(stream=True)
-    return Timed(plain.tokens_per_second, streamed.ttft_s, streamed.itl_s)
+
+def engine_wave(
+    engine: LLMEngine, sampling: dict[str, Any], seeds: range, *, stream: bool
+) -> tuple[Timed, NDArray[np.int64]]:
+    """(b) the engine, sampling and all, on one request a seed, all there from the start; and the tokens it wrote."""
+    vocab_size = engine.tokenizer.vocab_size
+    timed, last_s = Timed(0.0), dict[int, float]()
+    written: dict[int, tuple[int, ...]] = {}
+    started_s = time.perf_counter()
+    for seed in seeds:
+        params = SamplingParams(seed=seed, **sampling)
+        engine.add(engine.make_sequences(prompt_of(seed, vocab_size), params, stream=stream))
+    while engine.has_work:
+        events = engine.step()
+        now_s = time.perf_counter()
+        for sequence, event in events:
+            if event.finished is not None:
+                written[sequence.sequence_id] = event.finished.token_ids
+            elif sequence.sequence_id in last_s:
+                timed.itl_s.append(now_s - last_s[sequence.sequence_id])
+                last_s[sequence.sequence_id] = now_s
+            else:
+                timed.ttft_s.append(now_s - sequence.arrived_s)
+                last_s[sequence.sequence_id] = now_s
+    timed.tokens_per_second = sum(map(len, written.values())) / (time.perf_counter() - started_s)
+    return timed, np.array([tokens for _, tokens in sorted(written.items())], np.int64)
+
+
+def bare_and_engine(engine: LLMEngine, sampling: dict[str, Any], concurrency: int) -> tuple[Timed, Timed]:
+    """(a) and (b) in turn, a wave each, so that both meet the same machine; rates are medians over the waves.
+
+    Latencies of the engine are from waves of their own, in which every token is handed out.
+    """
+    plain, bare_rates, rates = Timed(0.0), [], []
+    for number in range(ENGINE_WAVES.get(concurrency, 5)):
+        seeds = range(number * concurrency, (number + 1) * concurrency)
+        whole, tokens = engine_wave(engine, sampling, seeds, stream=False)
+        steps = replay(engine, sampling, tokens)
+        rates.append(whole.tokens_per_second)
+        bare_rates.append(concurrency * len(steps) / sum(steps))
+        plain.itl_s += steps
+    plain.tokens_per_second = statistics.median(bare_rates)
+    streamed = [engine_wave(engine, sampling, range(concurrency), stream=True)[0] for _ in range(2)]
+    ttft_s = [second for wave in streamed for second in wave.ttft_s]
+    itl_s = [second for wave in streamed for second in wave.itl_s]
+    return plain, Timed(statistics.median(rates), ttft_s, itl_s)
 
 
 async def over_http(port: int, sampling: dict[str, Any], concurrency: int) -> tuple[Timed, Timed]:
@@ -221,6 +224,8 @@ class Naive:
         self._torch = torch
         off = {"min_p": 0.0, "repetition_penalty": 1.0}
         self._sampling = {name: value for name, value in sampling.items() if off.get(name) != value}
+        del self._sampling["ignore_eos"]
+        self._sampling["min_new_tokens"] = NEW_TOKENS  # transformers' way to a length
         torch.set_num_threads(cpu_limit())
         self._model = ORTModelForCausalLM.from_pretrained(portable, session_options=options, local_files_only=True)
 
@@ -297,7 +302,7 @@ class Benchmark:
     """Runs all ways of all models and keeps what they did."""
 
     def __init__(self, concurrencies: Sequence[int], rounds: int, work: Path, skip: set[str]) -> None:
-        """``skip`` names ways to leave out: engine, http, naive."""
+        """``skip`` names ways to leave out: http, naive."""
         self.concurrencies, self.rounds, self.work, self.skip = concurrencies, rounds, work, skip
         self.timed: dict[tuple[str, str, str, int], list[Timed]] = {}
 
@@ -319,11 +324,11 @@ class Benchmark:
         gc.collect()
         gc.freeze()
         sampling = sampling_of(bundle)
-        in_process(engine, sampling, 1)  # warms everything up
+        engine_wave(engine, sampling, range(1), stream=True)  # warms everything up
         for concurrency in self.concurrencies:
-            self._keep(shape, precision, "bare", concurrency, bare_step(engine, sampling, concurrency))
-            if "engine" not in self.skip:
-                self._keep(shape, precision, "engine", concurrency, in_process(engine, sampling, concurrency))
+            bare, whole = bare_and_engine(engine, sampling, concurrency)
+            self._keep(shape, precision, "bare", concurrency, bare)
+            self._keep(shape, precision, "engine", concurrency, whole)
 
     def _http_round(self, shape: str, precision: str, bundle: Path) -> None:
         with serving(bundle, self.work / "service.log") as port:
@@ -404,7 +409,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--models", nargs="+", choices=SHAPES, default=list(SHAPES), help="default: all")
     parser.add_argument("--concurrency", nargs="+", type=int, default=list(CONCURRENCIES), help="requests in flight")
     parser.add_argument("--rounds", type=int, default=3, help="repetitions that medians are taken over (default 3)")
-    parser.add_argument("--skip", nargs="+", choices=("engine", "http", "naive"), default=[], help="ways to leave out")
+    parser.add_argument("--skip", nargs="+", choices=("http", "naive"), default=[], help="ways to leave out")
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark"), help="where models are made and kept")
     parser.add_argument("--json", type=Path, help="write all figures there as well")
     options = parser.parse_args(arguments)

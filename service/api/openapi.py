@@ -68,7 +68,8 @@ def _schemas(defaults: DefaultSampling | None) -> dict[str, Any]:
     )
     schemas: dict[str, Any] = definitions["$defs"]
     properties = schemas["GenerateRequest"]["properties"]
-    values = {"n": 1, "typical_p": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "min_new_tokens": 0}
+    values: dict[str, Any] = {"n": 1, "typical_p": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+    values |= {"min_new_tokens": 0, "ignore_eos": False}
     if defaults is not None:
         values |= defaults.model_dump()
     for name, value in values.items():

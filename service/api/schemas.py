@@ -95,6 +95,9 @@ class GenerateRequest(_Part):
     )
     max_new_tokens: int | None = Field(None, ge=1, le=MAX_COUNT, description="Where to end at the latest.")
     min_new_tokens: int | None = Field(None, ge=0, le=MAX_COUNT, description="The text does not end by itself before.")
+    ignore_eos: bool | None = Field(
+        None, description="Go on after the model's end token, to max_new_tokens: for measurements that need a length."
+    )
     n: int | None = Field(None, ge=1, le=MAX_N, description="How many greentexts to write; null is one.")
     logprobs: int | None = Field(
         None,

@@ -12,7 +12,9 @@ These rows are sampled together; the others one by one from their full logits.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +32,9 @@ TIES = 4
 ID_MASK = np.int64(0xFFFFFFFF)
 SIGN_MASK = np.int32(0x7FFFFFFF)
 EMPTY = np.float32(-np.inf)
+NON_FINITE = "the model gave logits that are not finite; its files may be damaged"
+FEW_ROWS = 8
+"""Up to so many rows are drawn one by one in plain Python, which costs less than numpy's calls do."""
 MIN_TEMPERATURE, MIN_TOP_P = 1e-20, 1e-30
 """What is smaller does the same, and would leave the range of 32-bit floats."""
 
@@ -53,6 +58,15 @@ class _Batch:
     any_min_p: bool
     any_logprobs: bool
     any_min_steps: bool
+    common_top_k: int
+    """What all rows share, or 0."""
+    top_p_list: list[float]
+    steps: NDArray[np.int64]
+    """Views of the rows' state, as are those below."""
+    min_steps: NDArray[np.int64]
+    inverse_temperature: NDArray[np.float32]
+    top_p: NDArray[np.float64]
+    min_p: NDArray[np.float32]
 
 
 class NonFiniteLogitsError(FloatingPointError):
@@ -75,7 +89,7 @@ class Sampler:
         self._min_steps = np.zeros(slots, np.int64)
         self._top_k = np.ones(slots, np.int64)
         self._inverse_temperature = np.ones((slots, 1), np.float32)
-        self._top_p = np.ones((slots, 1), np.float32)
+        self._top_p = np.ones((slots, 1), np.float64)
         self._min_p = np.zeros((slots, 1), np.float32)
         self._repetition = np.ones((slots, 1), np.float32)
         self._presence = np.zeros((slots, 1), np.float32)
@@ -101,10 +115,6 @@ class Sampler:
             raise ValueError(msg)
         self._params[slot] = params
         self._batch = None
-        self._seen[slot] = 0
-        self._counts[slot] = 0
-        self._seen[slot, prompt_ids] = 1
-        self._seen_count[slot] = np.count_nonzero(self._seen[slot])
         self._steps[slot] = 0
         draws = min(params.max_new_tokens, self._uniforms.shape[1])
         greedy = params.is_greedy
@@ -120,6 +130,11 @@ class Sampler:
         self._frequency[slot] = params.frequency_penalty
         self._counted[slot] = params.presence_penalty != 0.0 or params.frequency_penalty != 0.0
         self._penalised[slot] = self._counted[slot] or params.repetition_penalty != 1.0
+        if self._penalised[slot]:
+            self._seen[slot] = 0
+            self._counts[slot] = 0
+            self._seen[slot, prompt_ids] = 1
+            self._seen_count[slot] = np.count_nonzero(self._seen[slot])
         lowers_only = (
             params.repetition_penalty >= 1.0 and params.presence_penalty >= 0.0 and params.frequency_penalty >= 0.0
         )
@@ -172,11 +187,19 @@ class Sampler:
                 any_counted=bool(self._counted[rows].any()),
                 any_min_p=bool(self._min_p[rows].any()),
                 any_logprobs=bool(self._wants_logprobs[rows].any()),
-                any_min_steps=bool(self._min_steps[rows].any()),
+                any_min_steps=bool((self._steps[rows] < self._min_steps[rows]).any()),
+                common_top_k=int(top_k[0]) if (top_k == top_k[0]).all() else 0,
+                top_p_list=self._top_p[rows, 0].tolist(),
+                steps=self._steps[rows],
+                min_steps=self._min_steps[rows],
+                inverse_temperature=self._inverse_temperature[rows],
+                top_p=self._top_p[rows],
+                min_p=self._min_p[rows],
             )
             self._bound = int(self._needed(batch).max())
         return batch
 
+    @np.errstate(invalid="ignore")  # what is not finite comes out in the sums that tokens are drawn from
     def sample(
         self,
         first: int,
@@ -190,10 +213,6 @@ class Sampler:
         are updated with what was drawn. Raises NonFiniteLogitsError.
         """
         batch = self._batch_of(first, len(logits))
-        rows, at = batch.rows, batch.at
-        if not math.isfinite(np.add.reduce(top_logits, axis=None)):
-            msg = "the model gave logits that are not finite; its files may be damaged"
-            raise NonFiniteLogitsError(msg)
         full, any_full = batch.full, batch.any_full
         if any_full or min(self._bound, self.vocab_size) > top_ids.shape[1]:
             full, any_full = full | (self._needed(batch) > top_ids.shape[1]), True
@@ -201,8 +220,8 @@ class Sampler:
             tokens = np.zeros(batch.count, np.int64)
         else:
             tokens, tied = self._sample_candidates(batch, top_logits, top_ids)
-            if tied.any():
-                full, any_full = full | tied[:, 0], True
+            if tied is not None and tied.any():
+                full, any_full = full | tied, True
         if any_full:
             for i in np.flatnonzero(full):
                 tokens[i] = self._sample_full(first + int(i), logits[i])
@@ -211,57 +230,81 @@ class Sampler:
             logprobs = [self._logprob(first + i, logits[i], int(tokens[i])) for i in range(batch.count)]
         if batch.any_penalised:
             self._bound += 1  # each row may have seen one token more
-            where = (first, int(tokens[0])) if batch.count == 1 else (at, tokens)
-            self._seen_count[rows] += self._seen[where] == 0
+            where = (first, int(tokens[0])) if batch.count == 1 else (batch.at, tokens)
+            self._seen_count[batch.rows] += self._seen[where] == 0
             self._seen[where] = 1
             if batch.any_counted:
                 self._counts[where] += 1
-        self._steps[rows] += 1
+        np.add(batch.steps, 1, out=batch.steps)
         return tokens, logprobs
 
     def _sample_candidates(
         self, batch: _Batch, top_logits: NDArray[np.float32], top_ids: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """The rows' tokens, and [rows, 1] where tokens beyond the candidates may equal the k-th best."""
-        rows, local = batch.rows, batch.local
-        scores, ids, in_order = top_logits, top_ids, True
-        if batch.any_penalised:
-            scores, in_order = self._penalise(batch, scores, ids), False
-        if batch.any_min_steps:
-            too_early = self._steps[rows] < self._min_steps[rows]
-            barred = (ids == self.end_token_id) & too_early[:, None]
-            if barred.any():
-                scores, in_order = np.where(barred, EMPTY, scores), False
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+        """The rows' tokens, and [rows] where tokens beyond the candidates may equal the k-th best; None for nowhere."""
+        scores, ids, beyond = top_logits, top_ids, None
         width = min(batch.widest, scores.shape[1])
-        if in_order:
-            scores, ids = scores[:, :width], ids[:, :width]
-        else:
+        barred = self._barred(batch, ids) if batch.any_min_steps else None
+        if batch.any_penalised:
+            scores = self._penalise(batch, scores, ids)
+            if barred is not None:
+                scores, barred = np.where(barred, EMPTY, scores), None
             scores, ids = _best(scores, ids, width)
-        alone = batch.count == 1
-        if alone:  # the same numbers by plain indexing, which costs a third of what index arrays cost
-            place = min(int(batch.top_k[0]), width) - 1
-            worst = scores[:, place : place + 1]
+            if top_logits.shape[1] < self.vocab_size:
+                beyond = top_logits[:, -1]
+        scores, ids = scores[:, :width], ids[:, :width]
+        if barred is None and _is_plain(batch, scores, beyond):
+            scores, ids = scores[:, : batch.common_top_k], ids[:, : batch.common_top_k]
+            weights, tied = _weights(batch, scores, scores[:, :1]), None
         else:
-            worst = scores[local, np.minimum(batch.top_k, width) - 1][:, None]
-        tied = (scores[:, -1:] >= worst) & (width < self.vocab_size)
-        if not in_order and top_logits.shape[1] < self.vocab_size:
-            tied |= top_logits[:, -1:] >= worst
-        weights = np.exp((scores - scores[:, :1]) * self._inverse_temperature[rows])
-        weights *= scores >= worst
-        cumulative = weights.cumsum(axis=1)
-        # What weighs nothing comes last, behind the whole sum, and is never below it.
-        kept = cumulative - weights < self._top_p[rows] * cumulative[:, -1:]
+            weights, tied = _masked_weights(batch, scores, None if barred is None else barred[:, :width], beyond)
+            tied &= width < self.vocab_size
+        draw = self._draw_one_by_one if batch.count <= FEW_ROWS else self._draw_together
+        return draw(batch, weights, ids), tied
+
+    def _draw_one_by_one(
+        self, batch: _Batch, weights: NDArray[np.float32], ids: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """``_draw_together``, number for number; quicker for a few rows, slower for many."""
+        steps = batch.steps.tolist()
+        places = []
+        for i, row in enumerate(weights.tolist()):
+            cumulative = list(accumulate(row))
+            total = cumulative[-1]
+            if not total < math.inf:
+                raise NonFiniteLogitsError(NON_FINITE)
+            last = bisect_left(cumulative, batch.top_p_list[i] * total)
+            if batch.any_min_p:
+                least = float(batch.min_p[i, 0])
+                last = min(last, sum(weight >= least for weight in row) - 1)
+            target = self._uniforms.item(batch.first + i, steps[i]) * cumulative[last]
+            places.append(bisect_right(cumulative, target, 0, last))
+        if batch.count == 1:
+            return ids[0, places[0] : places[0] + 1].copy()
+        drawn: NDArray[np.int64] = ids[batch.local, places]
+        return drawn
+
+    def _draw_together(self, batch: _Batch, weights: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """A token for each row: its uniform number, looked up in the cumulative weights of what its top_p keeps."""
+        cumulative = weights.cumsum(axis=1, dtype=np.float64)
+        total = cumulative[:, -1:]
+        if not math.isfinite(np.add.reduce(total, axis=None)):
+            raise NonFiniteLogitsError(NON_FINITE)
+        last = np.add.reduce(cumulative < batch.top_p * total, axis=1, dtype=np.int64)
         if batch.any_min_p:
-            kept &= weights >= self._min_p[rows]
-        if alone:
-            end = int(np.count_nonzero(kept)) - 1
-            goal = self._uniforms[batch.first, self._steps[batch.first]] * cumulative[0, end]
-            choice = min(int(cumulative[0].searchsorted(goal, side="right")), end)
-            return ids[0, choice : choice + 1].copy(), tied
-        last = np.add.reduce(kept, axis=1, dtype=np.int64) - 1
-        target = self._uniforms[batch.at, self._steps[rows]] * cumulative[local, last]
-        drawn = np.minimum(np.add.reduce(cumulative <= target[:, None], axis=1, dtype=np.int64), last)
-        return ids[local, drawn], tied
+            last = np.minimum(last, np.add.reduce(weights >= batch.min_p, axis=1, dtype=np.int64) - 1)
+        target = self._uniforms[batch.at, batch.steps] * cumulative[batch.local, last]
+        place = np.minimum(np.add.reduce(cumulative <= target[:, None], axis=1, dtype=np.int64), last)
+        drawn: NDArray[np.int64] = ids[batch.local, place]
+        return drawn
+
+    def _barred(self, batch: _Batch, ids: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+        """[rows, candidates]: the end token of rows that may not end yet; None where there is none."""
+        barred: NDArray[np.bool_] = ids == self.end_token_id
+        if not barred.any():
+            return None
+        barred &= (batch.steps < batch.min_steps)[:, None]
+        return barred if barred.any() else None
 
     def _penalise(self, batch: _Batch, scores: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
         rows = batch.rows
@@ -278,8 +321,7 @@ class Sampler:
         params = self._params[slot]
         assert params is not None  # noqa: S101 - a sampled row was admitted
         if not math.isfinite(np.add.reduce(logits)):
-            msg = "the model gave logits that are not finite; its files may be damaged"
-            raise NonFiniteLogitsError(msg)
+            raise NonFiniteLogitsError(NON_FINITE)
         scores = logits.copy()
         for token, bias in params.logit_bias.items():
             if token < self.vocab_size:
@@ -322,6 +364,49 @@ class Sampler:
             few = np.argpartition(-wide, params.logprobs - 1)[: params.logprobs]
             best = [(int(i), float(wide[i])) for i in few[np.lexsort((few, -wide[few]))]]
         return TokenLogprob(token, float(wide[token]), tuple(best))
+
+
+def _is_plain(batch: _Batch, scores: NDArray[np.float32], beyond: NDArray[np.float32] | None) -> bool:
+    """Whether the first top_k columns of ``scores``, best first, are all that any row keeps: one top_k for all rows,
+    and no ties at it. ``beyond`` [rows] bounds the scores of tokens that are not among the candidates.
+    """
+    top_k = batch.common_top_k
+    if not 0 < top_k < scores.shape[1]:
+        return False
+    if batch.count == 1:  # plain numbers, at a third of an array's cost
+        worst = scores[0, top_k - 1]
+        return bool(scores[0, top_k] < worst and (beyond is None or beyond[0] < worst))
+    worst_of = scores[:, top_k - 1]
+    return bool((scores[:, top_k] < worst_of).all() and (beyond is None or (beyond < worst_of).all()))
+
+
+def _weights(batch: _Batch, scores: NDArray[np.float32], best: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[rows, columns]: what each token weighs beside the best, which are ``best`` [rows, 1]."""
+    weights: NDArray[np.float32] = scores - best
+    weights *= batch.inverse_temperature
+    np.exp(weights, out=weights)
+    return weights
+
+
+def _masked_weights(
+    batch: _Batch, scores: NDArray[np.float32], barred: NDArray[np.bool_] | None, beyond: NDArray[np.float32] | None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Weights of rows that differ in their top_k, have ties at it, or a token each that is ``barred``; and [rows]
+    where what is not given may tie too. ``beyond`` as in ``_is_plain``.
+    """
+    last = scores.shape[1] - 1
+    best, kth = scores[:, :1], np.minimum(batch.top_k - 1, last)
+    if barred is not None:  # what is behind the barred token moves up by one
+        scores = np.where(barred, EMPTY, scores)
+        best = np.maximum(scores[:, :1], scores[:, min(1, last), None])
+        kth = np.minimum(kth + (barred & (np.arange(last + 1) <= kth[:, None])).any(axis=1), last)
+    worst = scores[batch.local, kth]
+    weights = _weights(batch, scores, best)
+    weights *= scores >= worst[:, None]
+    tied: NDArray[np.bool_] = scores[:, -2:].max(axis=1) >= worst
+    if beyond is not None:
+        tied |= beyond >= worst
+    return weights, tied
 
 
 def _best(

@@ -55,6 +55,8 @@ class SamplingParams:
     max_new_tokens: int = 96
     min_new_tokens: int = 0
     """The end token cannot be sampled before this many tokens."""
+    ignore_eos: bool = False
+    """Go on after the end token as after any other, to max_new_tokens: for measurements that need a length."""
     n: int = 1
     """How many texts; text i is sampled with seed + i."""
     logprobs: int | None = None
@@ -73,6 +75,8 @@ class SamplingParams:
         self._integer("max_new_tokens", 1, 2**31 - 1)
         self._integer("min_new_tokens", 0, self.max_new_tokens)
         self._integer("n", 1, MAX_N)
+        if not isinstance(self.ignore_eos, bool):
+            raise SamplingParamsError("ignore_eos", f"must be true or false, got {self.ignore_eos!r}")
         if self.seed is not None:
             self._integer("seed", 0, MAX_SEED)
         if self.logprobs is not None:

@@ -63,6 +63,8 @@ class Scheduler:
         self.running: list[Sequence] = []
         self.prefilling: Sequence | None = None
         self._prefilled_last = False
+        self._decode_step: DecodeStep | None = None
+        """The last one, as long as the same sequences run in the same rows."""
 
     @property
     def free_slots(self) -> int:
@@ -92,7 +94,11 @@ class Scheduler:
             self._prefilled_last = True
             return self._prefill_step()
         self._prefilled_last = False
-        return DecodeStep(tuple(self.running)) if self.running else None
+        if not self.running:
+            return None
+        if self._decode_step is None:
+            self._decode_step = DecodeStep(tuple(self.running))
+        return self._decode_step
 
     def _prefill_step(self) -> PrefillStep:
         if self.prefilling is None and len(self.waiting[0].prompt_ids) > self.chunk_tokens:
@@ -121,6 +127,7 @@ class Scheduler:
     def prefilled(self, step: PrefillStep) -> list[Move]:
         """Records that a prefill step has run: whose prompt is through is decoded from now on."""
         moves = []
+        self._decode_step = None
         for sequence, tokens in zip(step.sequences, step.tokens, strict=True):
             sequence.cached_tokens += tokens
             if sequence.prompt_left:
@@ -138,6 +145,7 @@ class Scheduler:
         if sequence.status is SequenceStatus.FINISHED:
             return []
         moves = []
+        self._decode_step = None
         if sequence is self.prefilling:
             self.prefilling = None
         elif sequence.slot >= 0:

@@ -128,6 +128,17 @@ def test_the_end_token_ends_a_text(gpt2: TinyModel, make_engine: MakeEngine) -> 
     assert (at_once.text, at_once.token_ids, at_once.finish_reason) == ("", (), FinishReason.END)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_text_goes_on_after_its_end_token_where_that_is_asked(
+    gpt2: TinyModel, make_engine: MakeEngine, stream: bool
+) -> None:
+    reader = Reader(make_engine(gpt2))
+    params = SamplingParams(temperature=0.0, logit_bias={gpt2.end_id: 100.0}, ignore_eos=True, max_new_tokens=5)
+    completion = reader.write(prompts(gpt2, 5)[0], params, stream=stream)
+    assert completion.token_ids == (gpt2.end_id,) * 5
+    assert (completion.text, completion.finish_reason) == ("", FinishReason.LENGTH)
+
+
 @pytest.mark.parametrize("tokens", [1, 2, 7])
 def test_max_new_tokens_is_exact(gpt2: TinyModel, make_engine: MakeEngine, tokens: int) -> None:
     reader = Reader(make_engine(gpt2))

@@ -201,7 +201,7 @@ def test_a_manifest_that_is_none(snail: Path, content: bytes) -> None:
         ("name", "Snail"),
         ("name", "snail\n"),
         ("name", "s" * 65),
-        ("architecture", "llama"),
+        ("architecture", "bert"),
         ("precision", "fp8"),
         ("context_length", 0),
         ("context_length", 10**9),

@@ -33,7 +33,7 @@ class Submission(Row):
     removed_by_category: str | None
     author_deleted: bool
     media: dict[str, JsonValue]
-    """`preview`, `media_metadata`, `gallery_data`, `crosspost_parent_list` as they came, where they were there."""
+    """Of `preview`, `media_metadata`, `gallery_data` and `crosspost_parent_list` what `posts` reads."""
 
 
 class Post(Row):

@@ -11,10 +11,7 @@ whole or not at all:
 A killed run goes on from its journal: an item is in it whole or not at all. A run over a finished folder does nothing
 and answers the old summary. A folder that was made from something else is refused, never overwritten unasked.
 
-    StageError
-    ├── FolderInUseError     another process works in the folder
-    ├── OtherSettingsError   the folder was made from other inputs or settings
-    └── JournalError         the journal is damaged in its midst
+What it raises is in `data_pipeline.errors`, and can be imported from here too.
 """
 
 from __future__ import annotations
@@ -26,12 +23,19 @@ import os
 import shutil
 import sys
 import time
+import weakref
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import orjson
+from pydantic import BaseModel
 from tqdm import tqdm
+
+from data_pipeline.atomic import atomic_file, sync
+from data_pipeline.errors import FolderInUseError, ForeignFolderError, JournalError, OtherSettingsError, StageError
+from data_pipeline.journal import Journal, Json, to_line
+from data_pipeline.results import JOURNAL, KEPT, SUMMARY, Summary, by_count, read_rows, read_summary, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -40,32 +44,32 @@ if TYPE_CHECKING:
 
     from data_pipeline.rows import Row
 
-KEPT: Final = "kept.jsonl"
+__all__ = [
+    "DROPPED",
+    "JOURNAL",
+    "KEPT",
+    "LOCK",
+    "SUMMARY",
+    "Drop",
+    "FolderInUseError",
+    "ForeignFolderError",
+    "JournalError",
+    "OtherSettingsError",
+    "StageError",
+    "StageRun",
+    "Summary",
+    "progress_bar",
+    "read_rows",
+    "read_summary",
+    "sha256_of",
+]
+
 DROPPED: Final = "dropped.jsonl"
-SUMMARY: Final = "summary.json"
-JOURNAL: Final = "journal.jsonl"
 LOCK: Final = ".lock"
+LOG_EVERY_S: Final = 10.0
+"""How often progress is told where nobody watches."""
 SYNC_EVERY_S: Final = 1.0
 """The journal reaches the disk that often; until then a power cut, but no killed process, can lose an item."""
-
-Json: TypeAlias = "Mapping[str, Any]"
-R = TypeVar("R", bound="Row")
-
-
-class StageError(Exception):
-    """A stage cannot run; the message says what to do."""
-
-
-class FolderInUseError(StageError):
-    """Another process works in the folder."""
-
-
-class OtherSettingsError(StageError):
-    """The folder was made from other inputs or settings."""
-
-
-class JournalError(StageError):
-    """The journal is damaged in its midst."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,42 +79,6 @@ class Drop:
     reason: str
     row: Row | Json
     detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What a finished stage did."""
-
-    stage: str
-    folder: Path
-    made_from: Json
-    items: int
-    kept: int
-    dropped: dict[str, int]
-    """Rows dropped, by reason, and set aside."""
-    counted: dict[str, int]
-    """What was only counted: too many, or too little, to set aside."""
-    seconds: float
-    """Time spent, over all runs that it took."""
-    kept_sha256: str
-    """Of `kept.jsonl`: what the next stage is made from."""
-
-    @property
-    def kept_path(self) -> Path:
-        """The rows for the next stage."""
-        return self.folder / KEPT
-
-    def table(self) -> str:
-        """For people, a line a reason."""
-        rows = [("kept", self.kept), *((f"dropped: {name}", count) for name, count in _by_count(self.dropped))]
-        rows += [(f"counted: {name}", count) for name, count in _by_count(self.counted)]
-        width = max(len(name) for name, _ in rows)
-        head = f"{self.stage}: {self.items:,} items in {self.seconds:,.1f} s → {self.folder}"
-        return "\n".join([head, *(f"  {name:<{width}}  {count:>9,}" for name, count in rows)])
-
-
-def _by_count(counts: Mapping[str, int]) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 @dataclass(slots=True)
@@ -140,14 +108,22 @@ class StageRun:
     ```
 
     `made_from` is JSON and names all that the result depends on; `StageRun` compares it with what the folder was made
-    from. Not thread-safe: one thread records.
+    from. Not thread-safe: one thread records. A run holds its folder's lock until it is closed or its process is gone;
+    processes forked from it do not.
     """
 
     def __init__(self, folder: Path, stage: str, made_from: Json, *, restart: bool = False) -> None:
-        """Opens or resumes a run. Raises StageError and OSError."""
+        """Opens or resumes a run; with `restart` what the folder holds goes first, but for hidden files.
+
+        Raises:
+            StageError: The folder is in use, was made otherwise, holds files that no stage wrote, or is damaged.
+            OSError: The folder cannot be written.
+        """
         self.folder = folder
         self.stage = stage
-        self.made_from = orjson.loads(orjson.dumps(dict(made_from), option=orjson.OPT_SORT_KEYS))
+        self.made_from: Json = orjson.loads(
+            orjson.dumps(dict(made_from), option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+        )
         self.summary: Summary | None = None
         """Of the finished run; None until then."""
         self._counts = _Counts()
@@ -155,15 +131,19 @@ class StageRun:
         """Of each recorded item: its position and its line's offset in the journal."""
         self._seconds_before = 0.0
         self._opened_s = self._synced_s = time.monotonic()
+        self._journal: Journal | None = None
+        """None in a finished run."""
+        _refuse_foreign(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        _open_runs.add(self)
         try:
             self._take_lock()
             if restart:
                 self._clear()
             self._open()
         except BaseException:
-            os.close(self._lock)
+            self._let_go()
             raise
 
     def __enter__(self) -> Self:
@@ -175,14 +155,14 @@ class StageRun:
         self.close()
 
     def close(self) -> None:
-        """Lets go of the folder. What is recorded stays."""
-        if not self._journal.closed:
-            if self.summary is None:
-                self._write({"seconds": self._elapsed_s()})
-            self._sync()
-            self._journal.close()
-        with contextlib.suppress(OSError):
-            os.close(self._lock)
+        """Lets go of the folder. What is recorded stays. Raises OSError where it cannot reach the disk."""
+        try:
+            if self._journal is not None and not self._journal.closed:
+                with contextlib.suppress(OSError):  # a full disk has been reported by what filled it
+                    self._write_seconds()
+                self._journal.sync()
+        finally:
+            self._let_go()
 
     @property
     def done(self) -> int:
@@ -198,13 +178,15 @@ class StageRun:
         return iter(self._places)
 
     def entries(self) -> Iterator[tuple[str, list[Json], list[Json]]]:
-        """Key, kept rows and drops of each item recorded so far, in the items' order."""
-        self._journal.flush()
-        with (self.folder / JOURNAL).open("rb") as file:
-            for key, (_, offset) in sorted(self._places.items(), key=lambda item: item[1]):
-                file.seek(offset)
-                entry = orjson.loads(file.readline())
-                yield key, entry["kept"], entry["dropped"]
+        """Key, kept rows and drops of each item recorded so far, in the items' order.
+
+        Raises:
+            ValueError: The run is finished; its files are there to be read.
+        """
+        journal = self._running()
+        places = sorted(self._places.values())
+        for entry in journal.read(offset for _, offset in places):
+            yield entry["key"], entry["kept"], entry["dropped"]
 
     def record(
         self,
@@ -219,50 +201,66 @@ class StageRun:
 
         Raises:
             ValueError: The item is recorded already, or the run is finished.
+            OSError: The disk is full, or fails; the item counts as not recorded.
         """
-        if self.summary is not None:
-            raise ValueError(f"{self.stage} is finished in {self.folder}")
+        journal = self._running()
         if key in self._places:
             raise ValueError(f"{key!r} is recorded already")
         entry = {
             "position": position,
             "key": key,
             "kept": [_plain(row) for row in kept],
-            "dropped": [{"reason": drop.reason, "detail": drop.detail, "row": _plain(drop.row)} for drop in dropped],
-            "counted": dict(counted or {}),
+            # Plain strings, for members of an enumeration are no keys of JSON.
+            "dropped": [
+                {"reason": str(drop.reason), "detail": drop.detail, "row": _plain(drop.row)} for drop in dropped
+            ],
+            "counted": {str(name): count for name, count in (counted or {}).items()},
         }
-        self._places[key] = (position, self._journal.tell())
+        # Into the journal first: what it could not take is neither done nor counted.
+        offset = journal.append(entry)
+        self._places[key] = (position, offset)
         self._counts.add(entry)
-        self._write(entry)
         now_s = time.monotonic()
         if now_s - self._synced_s >= SYNC_EVERY_S:
-            self._sync()
+            self._write_seconds()  # here too, so that a killed run's time counts
+            journal.sync()
             self._synced_s = now_s
 
     def finish(self) -> Summary:
-        """Writes the stage's files from the journal, and removes it."""
+        """Writes the stage's files from the journal, and removes it; of a finished run, answers the summary.
+
+        Raises:
+            OSError: The disk is full, or fails. The journal is still there: run again to go on.
+        """
+        if self.summary is not None:
+            return self.summary
+        journal = self._running()
         hasher = hashlib.sha256()
-        with _atomic(self.folder / KEPT) as kept, _atomic(self.folder / DROPPED) as dropped:
+        with atomic_file(self.folder / KEPT) as kept, atomic_file(self.folder / DROPPED) as dropped:
             for _, rows, drops in self.entries():
                 for row in rows:
-                    line = orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+                    line = to_line(row)
                     hasher.update(line)
                     kept.write(line)
-                dropped.writelines(orjson.dumps(drop, option=orjson.OPT_APPEND_NEWLINE) for drop in drops)
-        record = {
+                dropped.writelines(map(to_line, drops))
+        record: dict[str, Any] = {
             "stage": self.stage,
             "made_from": self.made_from,
             "items": self._counts.items,
             "kept": self._counts.kept,
-            "dropped": dict(_by_count(self._counts.dropped)),
-            "counted": dict(_by_count(self._counts.counted)),
+            "dropped": dict(by_count(self._counts.dropped)),
+            "counted": dict(by_count(self._counts.counted)),
             "seconds": round(self._elapsed_s(), 3),
             "kept_sha256": hasher.hexdigest(),
         }
-        with _atomic(self.folder / SUMMARY) as file:
+        # The new names must be on the disk before a summary says so, and it before the journal goes.
+        sync(self.folder)
+        with atomic_file(self.folder / SUMMARY) as file:
             file.write(orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        sync(self.folder)
         self.summary = Summary(folder=self.folder, **record)
-        self._journal.close()
+        self._journal = None
+        journal.close()
         (self.folder / JOURNAL).unlink()
         return self.summary
 
@@ -272,9 +270,25 @@ class StageRun:
         except OSError as error:
             raise FolderInUseError(f"another process works in {self.folder}: wait for it, or stop it") from error
 
+    def _let_go(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            os.close(lock)
+
+    def _running(self) -> Journal:
+        if self._journal is None:
+            raise ValueError(f"{self.stage} is finished in {self.folder}")
+        return self._journal
+
     def _clear(self) -> None:
+        """Empties the folder. Killed within it, the next run begins anew: an empty journal says whose folder it is."""
+        with (self.folder / JOURNAL).open("wb"):
+            pass
+        (self.folder / SUMMARY).unlink(missing_ok=True)
         for path in self.folder.iterdir():
-            if path.name == LOCK:
+            if path.name == JOURNAL or path.name.startswith("."):
                 continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -286,41 +300,32 @@ class StageRun:
         summary = read_summary(self.folder)
         if summary is not None:
             self._check(summary.stage, summary.made_from)
+            if not summary.kept_path.exists():
+                raise StageError(f"{summary.kept_path} is gone, though its stage has finished: --restart to make it")
             self.summary = summary
             path.unlink(missing_ok=True)
-            self._journal: BinaryIO = open(os.devnull, "wb")  # noqa: PTH123, SIM115
             return
-        end = self._read_journal(path)
-        self._journal = path.open("r+b" if path.exists() else "w+b")
-        self._journal.truncate(end)
-        self._journal.seek(end)
-        if end == 0:
-            self._write({"stage": self.stage, "made_from": self.made_from})
-            self._sync()
+        self._journal = Journal(path)
+        if not self._replay(self._journal):
+            self._journal.append({"stage": self.stage, "made_from": self.made_from})
+            self._journal.sync()
+            sync(self.folder)
 
-    def _read_journal(self, path: Path) -> int:
-        """Takes in what an earlier run recorded, and returns where its last whole line ends."""
-        if not path.exists():
-            return 0
-        end = 0
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.endswith(b"\n"):
-                    break  # the run was killed within it
-                try:
-                    entry = orjson.loads(line)
-                    if number == 1:
-                        self._check(entry["stage"], entry["made_from"])
-                    elif "seconds" in entry:
-                        self._seconds_before = entry["seconds"]
-                    else:
-                        self._places[entry["key"]] = (entry["position"], end)
-                        self._counts.add(entry)
-                except (KeyError, TypeError, ValueError) as error:
-                    msg = f"{path}, line {number}, is damaged: delete the file (or --restart) to begin anew"
-                    raise JournalError(msg) from error
-                end += len(line)
-        return end
+    def _replay(self, journal: Journal) -> int:
+        """Takes in what an earlier run recorded, and returns how many entries there are."""
+        number = 0
+        for number, (offset, entry) in enumerate(journal.replay(), start=1):
+            try:
+                if number == 1:
+                    self._check(entry["stage"], entry["made_from"])
+                elif "seconds" in entry:
+                    self._seconds_before = float(entry["seconds"])
+                elif entry["key"] not in self._places:
+                    self._counts.add(entry)
+                    self._places[entry["key"]] = (int(entry["position"]), offset)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise journal.damaged(number) from error
+        return number
 
     def _check(self, stage: str, made_from: Json) -> None:
         if (stage, made_from) == (self.stage, self.made_from):
@@ -336,93 +341,68 @@ class StageRun:
             "give another folder, or --restart to throw away what it holds"
         )
 
-    def _write(self, entry: Json) -> None:
-        self._journal.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
-        self._journal.flush()
-
-    def _sync(self) -> None:
-        self._journal.flush()
-        with contextlib.suppress(OSError):  # what the journal of a finished run is cannot be synchronised
-            os.fsync(self._journal.fileno())
+    def _write_seconds(self) -> None:
+        self._running().append({"seconds": self._elapsed_s()})
 
     def _elapsed_s(self) -> float:
         return self._seconds_before + time.monotonic() - self._opened_s
 
 
-def read_summary(folder: Path) -> Summary | None:
-    """The summary of a finished stage; None where none has finished.
+_open_runs: weakref.WeakSet[StageRun] = weakref.WeakSet()
 
-    Raises:
-        StageError: There is one, but it is not what `StageRun` writes.
+
+def _forget_locks() -> None:
+    """A forked worker shares its parent's lock, and would hold the folder when the parent is killed."""
+    for run in _open_runs:
+        run._let_go()  # noqa: SLF001 - the module's own
+
+
+os.register_at_fork(after_in_child=_forget_locks)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Leaves alone what is not a stage's: `--out .` must neither mix with a person's files nor `--restart` them away.
+
+    Hidden files do not count, for nothing touches them.
     """
-    path = folder / SUMMARY
     try:
-        record = orjson.loads(path.read_bytes())
-        return Summary(folder=folder, **record)
+        names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     except FileNotFoundError:
-        return None
-    except (TypeError, ValueError) as error:
-        raise StageError(f"{path} is damaged: delete it, or --restart to begin anew") from error
-
-
-def read_rows(path: Path, kind: type[R]) -> Iterator[R]:
-    """The rows of a `kept.jsonl`, or of any file of such rows, one by one; of a folder, those of its `kept.jsonl`.
-
-    Raises:
-        StageError: There is no such file, the stage has not finished, or a line is not such a row.
-    """
-    if path.is_dir():
-        path /= KEPT
-    try:
-        file = path.open("rb")
-    except FileNotFoundError as error:
-        unfinished = (path.parent / JOURNAL).exists()
-        hint = "its stage has not finished: run it again first" if unfinished else "is the path right?"
-        raise StageError(f"{path} is not there; {hint}") from error
-    with file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                yield kind.model_validate_json(line)
-            except ValueError as error:
-                first = str(error).split("\n", 2)
-                raise StageError(f"{path}, line {number}, is no {kind.__name__}: {' '.join(first[1:])}") from error
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal; of a folder, that of its `kept.jsonl`.
-
-    Raises:
-        StageError: It cannot be read.
-    """
-    if path.is_dir():
-        path /= KEPT
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise StageError(f"{path} cannot be read: {error.strerror}") from error
+        return
+    except NotADirectoryError as error:
+        raise StageError(f"{folder} is a file: name a folder") from error
+    if names and not names & {JOURNAL, SUMMARY}:
+        some = ", ".join(sorted(names)[:3])
+        raise ForeignFolderError(f"{folder} holds what no stage wrote ({some}): name a new or an empty folder")
 
 
 def progress_bar(stage: str, total: int | None, unit: str, *, done: int = 0) -> tqdm[Any]:
     """A bar on stderr, to be used in a `with`; where nobody watches, a line every ten seconds."""
-    interval_s = 0.2 if sys.stderr.isatty() else 10.0
+    watched = sys.stderr.isatty()
+    interval_s = 0.2 if watched else LOG_EVERY_S
     return tqdm(
-        total=total, initial=done, desc=stage, unit=unit, mininterval=interval_s, file=sys.stderr, dynamic_ncols=True
+        total=total,
+        initial=done,
+        desc=stage,
+        unit=unit,
+        mininterval=interval_s,
+        maxinterval=interval_s,
+        delay=0 if watched else interval_s,
+        file=sys.stderr if watched else _Lines(),
+        dynamic_ncols=watched,
     )
 
 
+class _Lines:
+    """A log instead of a terminal: where a bar would be drawn over, it goes on a line of its own."""
+
+    def write(self, text: str) -> None:
+        if line := text.strip("\r\n "):
+            sys.stderr.write(f"{line}\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 def _plain(row: Row | Json) -> Json:
-    return row if isinstance(row, dict) else row.model_dump(mode="json")  # type: ignore[union-attr]
-
-
-@contextlib.contextmanager
-def _atomic(path: Path) -> Iterator[Any]:
-    """A file that appears under its name when it is whole."""
-    part = path.with_name(f"{path.name}.part")
-    with part.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    return row.model_dump(mode="json") if isinstance(row, BaseModel) else row

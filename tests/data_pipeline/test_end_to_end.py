@@ -172,7 +172,7 @@ def test_from_a_dump_and_a_host_that_misbehaves_to_a_dataset(server: PictureServ
     stages = ["dumps", "posts", "selftext", "images", "ocr", "written", "filters", "dataset"]
     assert sorted(summaries) == sorted(stages)
     assert summaries["images"].kept == 7
-    assert summaries["images"].dropped == {"gone": 1, "not a picture": 1, "too large": 1, "duplicate": 1}
+    assert summaries["images"].dropped == {"gone": 1, "not_a_picture": 1, "too_large": 1, "duplicate": 1}
     rows = list(read_rows(out / "ocr", TextRow))
     truths = [truth for truth, _ in drawn]
     errors = [min(Levenshtein.normalized_distance(row.text, truth) for truth in truths) for row in rows]
@@ -195,7 +195,7 @@ def test_a_folder_of_screenshots_becomes_a_dataset(tmp_path: Path) -> None:
     drawn = pages(4)
     for number, (_, content) in enumerate(drawn):
         (tmp_path / "pictures" / f"{number}.png").write_bytes(content)
-    (tmp_path / "pictures" / "notes.txt").write_text("not a picture", encoding="utf-8")
+    (tmp_path / "pictures" / "notes.txt").write_text("not_a_picture", encoding="utf-8")
     (tmp_path / "pictures" / "broken.png").write_bytes(drawn[0][1][:500])
     settings = [f"images.inputs={tmp_path / 'pictures'}", "dataset.validation=0", "dataset.test=0"]
     arguments = [word for setting in settings for word in ("--set", setting)]

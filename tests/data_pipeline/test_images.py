@@ -125,7 +125,7 @@ def test_a_fall_back_is_taken_where_the_best_is_not_to_be_had(server: PictureSer
     out = tmp_path / "out"
     summary = run([write_posts(tmp_path / "posts.jsonl", posts)], out, quick())
     assert [row.origin for row in kept(out)] == ["gone", "html", "deleted", "broken", "cut"]
-    assert summary.dropped == {"not a picture": 1, "unreachable": 1}
+    assert summary.dropped == {"not_a_picture": 1, "unreachable": 1}
     _, detail = drops(out)["never-0"]
     assert "HTML" in detail
     assert "/gone: 404" in detail
@@ -142,29 +142,29 @@ def test_each_misbehaviour_is_dropped_under_its_reason(server: PictureServer, tm
     faults = {
         "gone": server.url("/nowhere"),
         "forbidden": server.serve("/403", b"", 403),
-        "refused by the host": server.serve("/418", b"", 418),
+        "refused_by_the_host": server.serve("/418", b"", 418),
         "deleted": server.do("/del", lambda request: request.answer(status=301, location="//i.imgur.com/removed.png")),
-        "bad address": "gopher://example.com/picture",
-        "too many redirects": server.do("/loop", lambda request: request.answer(status=302, location="/loop")),
+        "bad_address": "gopher://example.com/picture",
+        "too_many_redirects": server.do("/loop", lambda request: request.answer(status=302, location="/loop")),
         "unreachable": server.serve("/500", b"", 500),
-        "too many bytes": server.do("/endless", endless),
-        "not a picture": server.serve("/page.png", b"<!doctype html>" * 99, content_type="image/png"),
-        "other format": server.serve("/bmp", encoded(PAGES[0], "BMP")),
+        "too_many_bytes": server.do("/endless", endless),
+        "not_a_picture": server.serve("/page.png", b"<!doctype html>" * 99, content_type="image/png"),
+        "other_format": server.serve("/bmp", encoded(PAGES[0], "BMP")),
         "animated": server.serve("/gif", encoded(PAGES[0], "GIF", save_all=True, append_images=[PAGES[1]])),
         "damaged": server.serve("/damaged", PNGS[0][:-2000]),
-        "too large": server.serve("/bomb", png_bomb(20_000, 20_000)),
-        "too small": server.serve("/small", encoded(PAGES[0].resize((159, 100)))),
+        "too_large": server.serve("/bomb", png_bomb(20_000, 20_000)),
+        "too_small": server.serve("/small", encoded(PAGES[0].resize((159, 100)))),
         "blank": server.serve("/blank", encoded(Image.new("RGB", (300, 300), "white"))),
     }
     posts = [post(f"p{number}", url) for number, url in enumerate(faults.values())]
     posts += [post("empty"), post("fine", server.serve("/fine", PNGS[2])), post("fine", server.url("/fine"))]
     out = tmp_path / "out"
     summary = run([write_posts(tmp_path / "posts.jsonl", posts)], out, quick(max_bytes=2_000_000))
-    assert summary.dropped == {**dict.fromkeys(faults, 1), "no pictures": 1, "repeated post": 1}
+    assert summary.dropped == {**dict.fromkeys(faults, 1), "no_pictures": 1, "repeated_post": 1}
     assert [row.id for row in kept(out)] == ["fine-0"]
     assert len(files_below(out / "pictures")) == 1
     table = summary.table()
-    assert "dropped: too large" in table
+    assert "dropped: too_large" in table
 
 
 def test_copies_are_kept_once_and_the_largest_of_them(server: PictureServer, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_copies_are_kept_once_and_the_largest_of_them(server: PictureServer, tmp
     out = tmp_path / "out"
     summary = run([source], out, quick())
     assert [row.origin for row in kept(out)] == ["large", "other"]
-    assert summary.dropped == {"duplicate": 1, "near-duplicate": 1}
+    assert summary.dropped == {"duplicate": 1, "near_duplicate": 1}
     reason, detail = drops(out)["again-0"]
     assert (reason, detail) == ("duplicate", "the same file as small-0")
     assert drops(out)["small-0"][1].endswith("bits from large-0")
@@ -381,7 +381,7 @@ def test_a_folder_of_pictures_is_checked_and_copied(tmp_path: Path) -> None:
     (pictures / "deep" / "same.png").write_bytes(PNGS[2])
     (pictures / "same.jpg").write_bytes(encoded(PAGES[3], "JPEG"))
     (pictures / "copy of first.png").write_bytes(PNGS[0])
-    (pictures / "notes.txt").write_text("not a picture")
+    (pictures / "notes.txt").write_text("not_a_picture")
     (pictures / "same.truth.txt").write_text(">be me")
     (pictures / ".hidden" / "a.png").write_bytes(PNGS[4])
     (pictures / ".DS_Store").write_bytes(b"x")
@@ -390,7 +390,7 @@ def test_a_folder_of_pictures_is_checked_and_copied(tmp_path: Path) -> None:
     out = tmp_path / "out"
     summary = run([pictures], out, quick())
     assert [row.id for row in kept(out)] == ["copy of first", "same.jpg", "deep/same.png", "second"]
-    assert summary.dropped == {"duplicate": 1, "not a picture": 2}
+    assert summary.dropped == {"duplicate": 1, "not_a_picture": 2}
     assert drops(out)["first"][1] == "the same file as copy of first"
     assert all(row.origin == "" and (out / row.path).is_file() for row in kept(out))
     assert files_below(pictures) == before
@@ -434,7 +434,7 @@ def test_a_file_name_that_is_no_text_does_no_harm(tmp_path: Path) -> None:
         file.write(PNGS[0])
     with open(os.fsencode(pictures) + b"/bad\xff.png", "wb") as file:  # noqa: PTH123
         file.write(b"nothing")
-    assert run([pictures], tmp_path / "out", quick()).dropped == {"not a picture": 1}
+    assert run([pictures], tmp_path / "out", quick()).dropped == {"not_a_picture": 1}
     assert [row.id for row in kept(tmp_path / "out")] == ["caf\ufffd"]
 
 
@@ -445,7 +445,7 @@ def test_files_beyond_the_limit_are_not_copied(tmp_path: Path) -> None:
     with (pictures / "b.png").open("wb") as file:
         file.truncate(10**12)
     summary = run([pictures], tmp_path / "out", quick(max_bytes=100_000))
-    assert summary.dropped == {"too many bytes": 2}
+    assert summary.dropped == {"too_many_bytes": 2}
 
 
 def test_inputs_that_cannot_be_are_named(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ class ModelDescription(_Part):
     name: Slug
     description: str = Field(min_length=1, max_length=2000)
     base_model: str = Field(min_length=1, max_length=128)
-    architecture: Literal["gpt_neo", "gpt2"]
+    architecture: Literal["gpt_neo", "gpt2", "llama"]
     precision: Literal["fp32", "int8", "int4"]
     graph_version: VersionOne = 1
     context_length: int = Field(ge=1, le=MAX_CONTEXT_TOKENS, description="in tokens, prompt and answer together")

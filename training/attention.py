@@ -28,8 +28,7 @@ class FusedSelfAttention(GPTNeoSelfAttention):
         head_mask: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, None]:
         if head_mask is not None:
-            msg = "head masks are not supported by the fused attention; train with fused attention off"
-            raise NotImplementedError(msg)
+            raise NotImplementedError("the fused attention knows no head masks; call the model without them")
         queries, keys = query.size(-2), key.size(-2)
         mask = self.bias[:, :, keys - queries : keys, :keys]  # causal, and the window in local layers
         if attention_mask is not None:
@@ -45,14 +44,21 @@ class FusedSelfAttention(GPTNeoSelfAttention):
         return attended, None
 
 
-def fuse_attention(model: PreTrainedModel) -> None:
+def fuse_attention(model: PreTrainedModel, row_tokens: int = 0) -> None:
     """Switches every GPT-Neo attention layer of ``model`` to the fused kernel, in place; weights stay as they are.
 
-    Other architectures are left alone: ``transformers`` uses the fused kernel for them by itself.
+    ``row_tokens`` is how long packed rows are, where that is longer than the model's context. Other architectures are
+    left alone: ``transformers`` uses the fused kernel for them by itself.
     """
     for module in model.modules():
         if type(module) is GPTNeoSelfAttention:
             module.__class__ = FusedSelfAttention
+        if isinstance(module, FusedSelfAttention) and module.bias.shape[-1] < row_tokens:
+            window = (
+                model.config.window_size if model.config.attention_layers[module.layer_id] == "local" else row_tokens
+            )
+            seen = torch.ones(row_tokens, row_tokens, dtype=torch.bool, device=module.bias.device).tril()
+            module.bias = (seen & ~seen.tril(-window))[None, None]
 
 
 def document_mask(document_ids: torch.Tensor) -> torch.Tensor:

@@ -39,7 +39,7 @@ def calibrate(decoder: DecoderWeights, documents: Sequence[Sequence[int]], *, se
     """
     if not documents:
         raise ValueError("calibration needs at least one text")
-    graph = build_serving_graph(decoder, Calibrating())
+    graph = build_serving_graph(decoder, Calibrating(), every_position=True)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -120,7 +120,7 @@ def _feeds(
     decoder: DecoderWeights, ids: IntArray, lengths: NDArray[np.int32], last: IntArray
 ) -> dict[str, NDArray[np.generic]]:
     rows, tokens = ids.shape
-    empty = np.zeros((rows, decoder.num_heads, tokens, decoder.head_dim), np.float32)
+    empty = np.zeros((rows, decoder.num_kv_heads, tokens, decoder.head_dim), np.float32)
     caches = [f"past_{part}_{i}" for i in range(len(decoder.layers)) for part in "kv"]
     return {
         "input_ids": ids,

@@ -79,20 +79,31 @@ def load_checkpoint(directory: Path) -> Checkpoint:
 def begin_with_start_token(checkpoint: Checkpoint) -> None:
     """Makes the start token the one that begins a text, unless it is already; in place.
 
-    Its embedding starts as the end token's, which pretraining put before each text. A tokenizer without a start token
-    (a published model's) gets it as a special token, and the model a row more.
+    A tokenizer without a start token (a published model's) gets it as a special token, and the model a row more. The
+    row begins as the end token's, which pretraining put before each text: so the model continues a start token at once
+    as it would begin a text, where random numbers, or the mean of all rows, would have to be unlearnt first. Where the
+    output projection is a matrix of its own, its new row is the mean of the others (Hewitt 2021), as nothing ever has
+    to predict a start token.
     """
     model, tokenizer = checkpoint.model, checkpoint.tokenizer
-    if START_TOKEN not in tokenizer.get_vocab():
-        tokenizer.add_special_tokens({"additional_special_tokens": [START_TOKEN]})
+    added = START_TOKEN not in tokenizer.get_vocab()
+    if added:
+        tokenizer.add_special_tokens(
+            {"additional_special_tokens": [START_TOKEN]}, replace_additional_special_tokens=False
+        )
         if len(tokenizer) > model.get_input_embeddings().num_embeddings:
             model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     start_id, end_id = checkpoint.start_id, checkpoint.end_id
     if model.config.bos_token_id == start_id:
         return
     with torch.no_grad():
-        rows = model.get_input_embeddings().weight
+        rows, head = model.get_input_embeddings().weight, model.get_output_embeddings()
         rows[start_id] = rows[end_id]
+        if added and head.weight is not rows:
+            others = torch.arange(len(head.weight)) != start_id
+            head.weight[start_id] = head.weight[others].mean(dim=0)
+            if head.bias is not None:
+                head.bias[start_id] = head.bias[others].mean()
     model.config.bos_token_id = model.generation_config.bos_token_id = start_id
 
 

@@ -3,115 +3,215 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    Adder = Callable[..., argparse.ArgumentParser]
 
 RECIPE = Path(__file__).parent / "recipes" / "embedded.toml"
 GREENTEXTS = Path("data/starter.jsonl")
-WORK = Path("runs/embedded")
 
 EPILOG = """\
+a model of your own, from a folder of texts to a bundle:
+  gtx-train recipes
+  gtx-train run tinystories-1m-simple --data my-texts --work runs/mine --bundle models/mine
+the same step by step:
+  gtx-train base tinystories-1m-simple --work runs/mine
+  gtx-train data tinystories-1m-simple --data my-texts --work runs/mine
+  gtx-train finetune runs/mine/base/checkpoint --recipe tinystories-1m-simple --data my-texts --work runs/mine
+  gtx-train trim runs/mine/finetune-simple/checkpoint runs/mine/trimmed --data my-texts
+  gtx-train package runs/mine/trimmed --recipe tinystories-1m-simple --data my-texts --work runs/mine
+  gtx-train evaluate models/tinystories-1m-simple --data my-texts --choice simple
+  gtx-train publish you/mine models/tinystories-1m-simple --checkpoint runs/mine/trimmed --dry-run
 from stories to the bundle that ships in the repository, about an hour and a half on two cores:
   gtx-train embedded stories.txt.zst
-the same by hand:
-  gtx-train pretrain stories.txt.zst --work runs/mine
-  gtx-train finetune runs/mine/pretrain/checkpoint --work runs/mine
-  gtx-train evaluate runs/mine/finetune-all/checkpoint
-  gtx-train package runs/mine/finetune-all/checkpoint --work runs/mine --bundle models/mine
+on several processes or machines (the work directory on a disk that all of them see):
+  accelerate launch --num_processes 4 -m training.cli run tinystories-33m-full
 
-STORIES is UTF-8 text (plain or .zst), stories separated by <|endoftext|>. Greentexts are JSON Lines with "text" and
-"genre". Interrupted runs go on where they stopped when started again.
+DATA is a folder of .txt files (blank lines between greentexts), JSON Lines with "text", a dataset by gtx-data or any
+other that the library `datasets` loads, or OWNER/NAME[@REVISION] of the hub. STORIES is UTF-8 text (plain or .zst),
+stories separated by <|endoftext|>. Interrupted runs go on where they stopped when started again.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     # The libraries take seconds to import: only now, so that --help and mistakes answer at once.
     from training import commands  # noqa: PLC0415
 
-    commands.log_to_stderr()
-    try:
-        result = getattr(commands, options.command)(options)
-    except commands.EXPECTED_ERRORS as error:
-        print(f"gtx-train {options.command}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"gtx-train {options.command}: interrupted; start it again to go on", file=sys.stderr)
-        return 1
-    print(json.dumps(result, indent=2))
-    return 0
+    return commands.run(options)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Every command with its arguments."""
+    top = argparse.ArgumentParser(
         prog="gtx-train",
         description="Trains small language models to write greentexts, and packages them for the service.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(name: str, summary: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=summary, description=summary)
-        command.add_argument(
-            "--greentexts", type=Path, default=GREENTEXTS, metavar="FILE", help="JSON Lines (default: %(default)s)"
-        )
-        return command
+    def add(name: str, summary: str, detail: str = "") -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=summary, description=f"{summary} {detail}".strip())
 
-    def add_recipe(command: argparse.ArgumentParser) -> None:
-        command.add_argument(
-            "--recipe", type=Path, default=RECIPE, metavar="FILE", help="TOML (default: the embedded model's)"
-        )
-        command.add_argument(
-            "--work", type=Path, default=WORK, metavar="DIR", help="where steps keep their files (default: %(default)s)"
-        )
+    _add_tuning(add)
+    _add_own_training(add)
+    _add_checkpoint_steps(add)
+    return top
 
-    command = add("embedded", "All steps of a recipe, from stories to a bundle.")
+
+def _add_tuning(add: Adder) -> None:
+    add("recipes", "Lists the recipes that come along.")
+
+    command = add("run", "All steps of a recipe that begins with a published model, to a bundle.")
+    command.add_argument("recipe", metavar="RECIPE", help="a name of `gtx-train recipes`, or a .toml file")
+    _add_base(command)
+    _add_data(command, "take this in place of the recipe's data")
+    _add_work(command)
+    _add_bundle(command)
+    _add_settings(command)
+    command.add_argument(
+        "--until", choices=("base", "data", "finetune", "trim", "package", "evaluate"), default="package",
+        help="end behind this step (default: %(default)s)",
+    )  # fmt: skip
+
+    command = add("base", "Fetches a recipe's base and registers the start token.")
+    command.add_argument("recipe", metavar="RECIPE")
+    _add_base(command)
+    _add_work(command)
+    _add_settings(command)
+
+    command = add("data", "Reads a recipe's texts, splits them, and counts what was left out.", "After `base`.")
+    command.add_argument("recipe", metavar="RECIPE")
+    _add_data(command, "take this in place of the recipe's data")
+    _add_work(command)
+    _add_settings(command)
+
+
+def _add_own_training(add: Adder) -> None:
+    command = add("embedded", "All steps of a recipe that pretrains, from stories to a bundle.")
     command.add_argument("stories", type=Path, metavar="STORIES", help="what to pretrain on")
     command.add_argument("--base", type=Path, metavar="CHECKPOINT", help="take this in place of pretraining")
-    add_recipe(command)
+    _add_recipe(command)
     _add_bundle(command)
 
     command = add("pretrain", "Trains a tokenizer and a model on stories.")
     command.add_argument("stories", type=Path, metavar="STORIES", help="what to pretrain on")
-    add_recipe(command)
+    _add_recipe(command)
 
     command = add("finetune", "Tunes a checkpoint on greentexts, by the recipe's stages.")
     command.add_argument("base", type=Path, metavar="CHECKPOINT", help="what to begin with")
     command.add_argument("--stories", type=Path, metavar="FILE", help="where replayed stories come from")
-    add_recipe(command)
+    _add_recipe(command)
 
-    command = add("evaluate", "Scores a checkpoint or a bundle on held-out greentexts; prints JSON.")
-    command.add_argument("model", type=Path, metavar="MODEL", help="a checkpoint or a bundle")
-    command.add_argument("--split", choices=("validation", "test"), default="test", help="(default: %(default)s)")
-    command.add_argument("--genre", choices=("all", "thanks", "general"), default="all", help="(default: %(default)s)")
-    command.add_argument("--samples", type=int, default=0, metavar="N", help="write N texts too (a bundle only)")
 
-    command = commands.add_parser(
-        "export",
-        help="Exports a checkpoint to portable ONNX.",
-        description="Exports a checkpoint to portable ONNX, with past keys and values.",
-    )
+def _add_checkpoint_steps(add: Adder) -> None:
+    command = add("trim", "Writes a checkpoint without the tokens that the texts never use.")
+    command.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    command.add_argument("output", type=Path, metavar="DIR", help="must not exist")
+    _add_data(command, "the texts that must encode as before", required=True)
+    command.add_argument("--tokens", type=int, metavar="N", help="keep frequent further tokens, up to N in all")
+
+    command = add("export", "Exports a checkpoint to portable ONNX, with past keys and values.")
     command.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     command.add_argument("output", type=Path, metavar="DIR", help="is replaced")
 
     command = add("package", "Checks a tuned checkpoint, chooses its format, and writes a model bundle.")
     command.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
-    add_recipe(command)
+    _add_recipe(command)
     _add_bundle(command)
-    return parser
+
+    command = add("evaluate", "Measures models on held-out greentexts and on what they write; writes a report each.")
+    command.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="checkpoints or bundles")
+    _add_data(command, f"what they are measured against, split as for training (default: {GREENTEXTS})")
+    command.add_argument("--choice", choices=("full", "simple", "thanks", "real"), default="full", help="of the data")
+    command.add_argument("--split", choices=("validation", "test"), default="test", help="(default: %(default)s)")
+    command.add_argument("--samples", type=int, default=2000, metavar="N", help="texts to write (default: %(default)s)")
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="of the first sample (default: %(default)s)")
+    command.add_argument(
+        "--out", type=Path, default=Path("runs/evaluation"), metavar="DIR", help="(default: %(default)s)"
+    )
+    command.add_argument("--judge", metavar="MODEL", help="of a server that speaks OpenAI's API: it grades texts too")
+    command.add_argument("--judge-url", default="", metavar="URL", help="(default: OPENAI_BASE_URL, or OpenAI's own)")
+    command.add_argument("--mauve", default="", metavar="MODEL", help="measure MAUVE too, with this model's features")
+
+    command = add("compare", "Sets what `evaluate` found side by side.")
+    command.add_argument(
+        "results", type=Path, nargs="+", metavar="DIR", help="what `evaluate` wrote, the first is the measure"
+    )
+    command.add_argument("--out", type=Path, metavar="DIR", help="write comparison.md, its figures and a picture here")
+
+    _add_import(add("import", "Makes a bundle of a published GPT-Neo, GPT-2 or Llama checkpoint."))
+
+    command = add("publish", "Puts a bundle, its checkpoint and its card on the hub.", "The token is HF_TOKEN's.")
+    command.add_argument("repository", metavar="OWNER/NAME")
+    command.add_argument("bundle", type=Path, metavar="BUNDLE")
+    command.add_argument("--checkpoint", type=Path, metavar="DIR", help="what the bundle was made of")
+    command.add_argument("--portable", type=Path, metavar="DIR", help="what `export` wrote of it")
+    command.add_argument("--public", action="store_true", help="a repository that is made is for everybody")
+    command.add_argument("--dry-run", action="store_true", help="list the files, send nothing")
+
+
+def _add_import(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", metavar="MODEL", help="OWNER/NAME of the hub, or a directory")
+    command.add_argument("--bundle", type=Path, metavar="DIR", help="where it goes (default: models/ and its name)")
+    command.add_argument("--revision", metavar="REVISION", help="branch, tag, refs/pr/N or commit (default: main)")
+    command.add_argument(
+        "--precision", choices=("fp32", "int8", "int4"), help="(default: the fastest of those measured)"
+    )
+    _add_data(command, "texts to measure formats on: what the model is meant to write; without them it is fp32")
+    command.add_argument("--context", type=int, metavar="TOKENS", help="less than the model's own context")
+    command.add_argument("--name", help="the bundle's (default: the model's)")
+    command.add_argument("--license", metavar="SPDX", help="(default: what the model's card says)")
+    command.add_argument("--work", type=Path, metavar="DIR", help="keep the graphs that were measured here")
+
+
+def _add_base(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--base", metavar="BASE", help="a checkpoint's directory, or OWNER/NAME[@REVISION], in place of the recipe's"
+    )
+    command.add_argument(
+        "--renew-pins", action="store_true", help="take what the hub's branches are now, not what they were at first"
+    )
+
+
+def _add_data(command: argparse.ArgumentParser, summary: str, *, required: bool = False) -> None:
+    command.add_argument("--data", "--greentexts", metavar="DATA", required=required, help=summary)
+
+
+def _add_recipe(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--recipe", default=str(RECIPE), metavar="RECIPE", help="(default: the embedded model's)")
+    _add_data(command, f"(default: the recipe's, or {GREENTEXTS})")
+    _add_work(command)
+    _add_settings(command)
+
+
+def _add_work(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--work",
+        type=Path,
+        metavar="DIR",
+        help="where steps keep their files (default: runs/ and the recipe's file's name)",
+    )
 
 
 def _add_bundle(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--bundle", type=Path, metavar="DIR", help="where the bundle goes (default: models/ and the recipe's name)"
     )
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="settings",
+        help="change what the recipe says, as often as you like: --set finetune.epochs=2 --set card.license=MIT",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from greentext.bundle import BundleError, verify
+from greentext.bundle import BundleError
 from service.engine.errors import EngineError
-from service.engine.model_runner import ModelRunner
-from service.engine.tokenizer import Tokenizer
 from training.checkpoint import CheckpointError, load_checkpoint
+from training.cli import GREENTEXTS
 from training.corpus import CorpusError
+from training.dataset import CORPUS, load_corpus, read_corpus
 from training.decoder_weights import UnsupportedModelError
-from training.evaluate import SCORED_ROWS, held_out_of, hold_out, score_model, score_runner
+from training.evaluation.compare import compare as compare_results
+from training.evaluation.compare import write_comparison
+from training.evaluation.judge import JudgeError, JudgePlan
+from training.evaluation.mauve_score import MauveError
+from training.evaluation.run import EvaluationData, EvaluationPlan, evaluate_all
+from training.evaluation.run import evaluate as evaluate_one
 from training.export_portable import ExportError, export_portable
-from training.finetune import greentexts_of
+from training.hub import HubError, Pins, fetch_dataset
+from training.import_model import import_bundle, slug_of
+from training.import_source import ImportSourceError
 from training.package import PackageError
 from training.parity import ParityError
-from training.pipeline import Inputs, PipelineError, make_bundle, package_checkpoint, run_pretraining, run_stages
+from training.pipeline import Inputs, make_bundle, package_checkpoint, run_pretraining
+from training.pipeline import run_stages as run_own_stages
+from training.processes import FirstProcessError, is_first, leave
+from training.publish import PublishError, plan_publication
+from training.publish import publish as publish_files
 from training.quantize import QuantizationError
-from training.recipe import RecipeError, read_recipe
-from training.samples import sample
+from training.recipe import Recipe, RecipeError, find_recipe, read_recipe, recipe_paths
+from training.steps import StepError
+from training.trim import TrimError, trim_checkpoint
+from training.tuning_run import TuningRun, package_tuned, prepare, prepare_data, run_stages, trim_tuned
 
 if TYPE_CHECKING:
     import argparse
 
-    from training.evaluate import Score
+    from training.dataset import Corpus
+
 
 EXPECTED_ERRORS = (
     BundleError,
@@ -37,62 +51,137 @@ EXPECTED_ERRORS = (
     CorpusError,
     EngineError,
     ExportError,
+    FirstProcessError,
+    HubError,
+    ImportSourceError,
+    JudgeError,
+    MauveError,
     OSError,
     PackageError,
     ParityError,
-    PipelineError,
+    PublishError,
     QuantizationError,
     RecipeError,
+    StepError,
+    TrimError,
     UnsupportedModelError,
     ValueError,
 )
 """What a message is enough for; anything else is a mistake of ours and shows where it happened."""
 
 
-def log_to_stderr() -> None:
-    """Keeps standard output for the result."""
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+def run(options: argparse.Namespace) -> int:
+    """Runs the command that was asked for, prints its result, and returns the exit code."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # standard output is the result's
+    try:
+        result = COMMANDS[options.command](options)
+        if is_first():
+            print(json.dumps(result, indent=2))
+    except EXPECTED_ERRORS as error:
+        print(f"gtx-train {options.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"gtx-train {options.command}: interrupted; start it again to go on", file=sys.stderr)
+        return 1
+    finally:
+        leave()
+    return 0
+
+
+def recipes(_: argparse.Namespace) -> dict[str, Any]:
+    """The recipes that come along."""
+    found = {}
+    for name, path in recipe_paths().items():
+        recipe = read_recipe(path)
+        base = recipe.base.id if recipe.base else recipe.card.base_model
+        data = [recipe.data[stage.data].id for stage in recipe.stages if stage.data in recipe.data]
+        found[name] = {"description": recipe.card.description, "base": base, "data": data, "file": str(path)}
+    return found
+
+
+def run_recipe(options: argparse.Namespace) -> dict[str, Any]:
+    """Everything that a recipe with a base says, or until a step."""
+    run = _tuning_run(options)
+    result: dict[str, Any] = {"work": str(run.work)}
+    base = prepare(run)
+    result["base"] = str(base)
+    if options.until == "base":
+        return result
+    corpora = prepare_data(run, base)
+    result["data"] = {name: _counts(corpus) for name, corpus in corpora.items()}
+    if options.until == "data":
+        return result
+    checkpoint = run_stages(run, base)
+    result["checkpoint"] = str(checkpoint)
+    if options.until == "finetune" or not is_first():
+        return result
+    checkpoint = trim_tuned(run, checkpoint)
+    result["checkpoint"] = str(checkpoint)
+    if options.until == "trim":
+        return result
+    bundle = options.bundle or _default_bundle(run.recipe)
+    manifest = package_tuned(run, checkpoint, bundle)
+    portable = run.work / "portable"
+    if run.recipe.export.portable:
+        result["portable"] = str(portable)
+    result |= {"bundle": str(bundle), "manifest": manifest.model_dump(mode="json")}
+    if options.until == "evaluate":
+        asked = run.recipe.evaluation
+        last = list(corpora.values())[-1]
+        plan = EvaluationPlan(samples=asked.samples, first_seed=asked.seed)
+        evaluate_one(bundle, EvaluationData.of(last), plan, run.work / "evaluation")
+        result["report"] = str(run.work / "evaluation" / "report.md")
+    return result
+
+
+def base(options: argparse.Namespace) -> dict[str, Any]:
+    """A recipe's base, fetched and with its start token."""
+    return {"checkpoint": str(prepare(_tuning_run(options)))}
+
+
+def data(options: argparse.Namespace) -> dict[str, Any]:
+    """A recipe's texts."""
+    run = _tuning_run(options)
+    base = run.work / "base" / "checkpoint"
+    if not base.is_dir():
+        raise StepError(f"{base} does not exist; run gtx-train base first, or gtx-train run --until data for both")
+    return {name: _counts(corpus) for name, corpus in prepare_data(run, base).items()}
 
 
 def embedded(options: argparse.Namespace) -> dict[str, Any]:
-    """Everything a recipe says."""
-    inputs = Inputs(read_recipe(options.recipe), options.stories, options.greentexts, options.base)
-    return make_bundle(inputs, options.work, _bundle(options, inputs)).model_dump(mode="json")
+    """Everything that a recipe which pretrains says."""
+    recipe = _recipe(options)
+    inputs = Inputs(recipe, options.stories, _greentexts(options), options.base)
+    return make_bundle(inputs, _work(options), options.bundle or _default_bundle(recipe)).model_dump(mode="json")
 
 
 def pretrain(options: argparse.Namespace) -> dict[str, Any]:
     """Tokenizer and pretraining."""
-    inputs = Inputs(read_recipe(options.recipe), options.stories, options.greentexts)
-    return {"checkpoint": str(run_pretraining(inputs, options.work))}
+    inputs = Inputs(_recipe(options), options.stories, _greentexts(options))
+    return {"checkpoint": str(run_pretraining(inputs, _work(options)))}
 
 
 def finetune(options: argparse.Namespace) -> dict[str, Any]:
     """The recipe's fine-tunings."""
-    inputs = Inputs(read_recipe(options.recipe), options.stories, options.greentexts)
-    return {"checkpoint": str(run_stages(inputs, options.base, options.work))}
+    recipe = _recipe(options)
+    if recipe.base is None:
+        inputs = Inputs(recipe, options.stories, _greentexts(options))
+        return {"checkpoint": str(run_own_stages(inputs, options.base, _work(options)))}
+    load_checkpoint(options.base)
+    run = TuningRun(recipe, _work(options), str(options.base), options.data)
+    prepare_data(run, options.base)
+    return {"checkpoint": str(run_stages(run, options.base))}
 
 
-def evaluate(options: argparse.Namespace) -> dict[str, Any]:
-    """Held-out figures of a checkpoint or a bundle, and samples of a bundle."""
-    texts = [document.text for document in greentexts_of(options.greentexts, options.split, options.genre)]
-    result: dict[str, Any] = {"model": str(options.model), "split": options.split, "genre": options.genre}
-    if not (options.model / "manifest.json").is_file():
-        if options.samples:
-            raise ValueError("samples come from a bundle; package the checkpoint first")
-        checkpoint = load_checkpoint(options.model)
-        return {**result, **_figures(score_model(checkpoint.model, hold_out(checkpoint, texts)))}
-    manifest = verify(options.model)
-    graph, tokenizer = options.model / "model.onnx", options.model / "tokenizer.json"
-    start_id, end_id = manifest.control_tokens.start.id, manifest.control_tokens.end.id
-    engine_tokenizer = Tokenizer(tokenizer)
-    encoded = [engine_tokenizer.encode(text) for text in texts]
-    held_out = held_out_of(texts, encoded, start_id, end_id, manifest.context_length)
-    result |= _figures(score_runner(ModelRunner(graph, slots=SCORED_ROWS), held_out))
-    if options.samples:
-        seeds = range(options.samples)
-        written = sample(graph, tokenizer, start_id, end_id, manifest.default_sampling, seeds=seeds)
-        result["samples"] = [asdict(one) for one in written]
-    return result
+def trim(options: argparse.Namespace) -> dict[str, Any]:
+    """A checkpoint with fewer tokens."""
+    texts = read_corpus(_found(options.data), "full").all_texts
+    trimmed = trim_checkpoint(options.checkpoint, texts, options.output, vocab_size=options.tokens)
+    return {
+        "checkpoint": str(options.output),
+        "tokens": len(trimmed.kept_ids),
+        "tokens_before": trimmed.vocab_size_before,
+    }
 
 
 def export(options: argparse.Namespace) -> dict[str, Any]:
@@ -102,20 +191,129 @@ def export(options: argparse.Namespace) -> dict[str, Any]:
 
 def package(options: argparse.Namespace) -> dict[str, Any]:
     """Export, format, parity, evaluation and bundle of a tuned checkpoint."""
-    inputs = Inputs(read_recipe(options.recipe), None, options.greentexts)
-    manifest = package_checkpoint(inputs, options.checkpoint, options.work, _bundle(options, inputs))
-    return manifest.model_dump(mode="json")
+    recipe = _recipe(options)
+    bundle = options.bundle or _default_bundle(recipe)
+    if recipe.base is None:
+        inputs = Inputs(recipe, None, _greentexts(options))
+        return package_checkpoint(inputs, options.checkpoint, _work(options), bundle).model_dump(mode="json")
+    load_checkpoint(options.checkpoint)
+    run = TuningRun(recipe, _work(options), None, options.data)
+    prepare_data(run, run.work / "base" / "checkpoint")
+    return package_tuned(run, options.checkpoint, bundle).model_dump(mode="json")
 
 
-def _bundle(options: argparse.Namespace, inputs: Inputs) -> Path:
-    chosen: Path | None = options.bundle
-    return chosen or Path("models") / inputs.recipe.card.name
+def evaluate(options: argparse.Namespace) -> dict[str, Any]:
+    """Reports on models, and a table of them if they are several."""
+    # Checked before the texts are read: a mistake in a path should not take a minute to be told.
+    for model in options.models:
+        if not model.is_dir():
+            raise ValueError(f"{model} is no directory; name a checkpoint or a bundle")
+    data = EvaluationData.of(_corpus(options), options.split)
+    judge = JudgePlan(options.judge, base_url=options.judge_url) if options.judge else None
+    plan = EvaluationPlan(samples=options.samples, first_seed=options.seed, judge=judge, mauve_model=options.mauve)
+    return {"reports": str(options.out), **evaluate_all(options.models, data, plan, options.out).as_json()}
 
 
-def _figures(score: Score) -> dict[str, Any]:
+def compare(options: argparse.Namespace) -> dict[str, Any]:
+    """A table of what was found of several models."""
+    comparison = compare_results(options.results)
+    if options.out is not None:
+        write_comparison(comparison, options.out)
+    return comparison.as_json()
+
+
+def import_(options: argparse.Namespace) -> dict[str, Any]:
+    """A bundle of a published checkpoint."""
+    texts = read_corpus(_found(options.data), "full").test if options.data else ()
+    name = options.name or slug_of(
+        Path(options.model).resolve().name if Path(options.model).is_dir() else options.model
+    )
+    return import_bundle(
+        options.model,
+        options.bundle or Path("models") / name,
+        revision=options.revision,
+        precision=options.precision,
+        texts=[document.text for document in texts],
+        context_length=options.context,
+        name=options.name,
+        license_expression=options.license,
+        work=options.work,
+    ).model_dump(mode="json")
+
+
+def publish(options: argparse.Namespace) -> dict[str, Any]:
+    """A bundle, and what it was made of, on the hub."""
+    publication = plan_publication(options.bundle, options.checkpoint, options.portable)
+    sizes = publication.sizes()
+    result = {"repository": options.repository, "files": sizes, "bytes": sum(sizes.values())}
+    if options.dry_run:
+        return {**result, "sent": False}
     return {
-        "texts": score.texts,
-        "tokens": score.tokens,
-        "bits_per_byte": round(score.bits_per_byte, 4),
-        "perplexity": round(score.perplexity, 4),
+        **result,
+        "sent": True,
+        "address": publish_files(publication, options.repository, private=not options.public),
     }
+
+
+COMMANDS = {
+    "recipes": recipes,
+    "run": run_recipe,
+    "base": base,
+    "data": data,
+    "embedded": embedded,
+    "pretrain": pretrain,
+    "finetune": finetune,
+    "trim": trim,
+    "export": export,
+    "package": package,
+    "evaluate": evaluate,
+    "compare": compare,
+    "import": import_,
+    "publish": publish,
+}
+
+
+def _recipe(options: argparse.Namespace) -> Recipe:
+    return read_recipe(find_recipe(options.recipe), options.settings)
+
+
+def _tuning_run(options: argparse.Namespace) -> TuningRun:
+    return TuningRun(
+        _recipe(options),
+        _work(options),
+        getattr(options, "base", None),
+        getattr(options, "data", None),
+        getattr(options, "renew_pins", False),
+    )
+
+
+def _work(options: argparse.Namespace) -> Path:
+    chosen: Path | None = options.work
+    return chosen or Path("runs") / find_recipe(options.recipe).stem
+
+
+def _default_bundle(recipe: Recipe) -> Path:
+    return Path("models") / recipe.card.name
+
+
+def _greentexts(options: argparse.Namespace) -> Path:
+    return Path(options.data) if options.data else GREENTEXTS
+
+
+def _found(data: str) -> Path:
+    """A path, or the hub's dataset of that name as it is now."""
+    if Path(data).exists():
+        return Path(data)
+    name, _, revision = data.partition("@")
+    return fetch_dataset(name, revision or "main", Pins(None)).directory
+
+
+def _corpus(options: argparse.Namespace) -> Corpus:
+    """The texts of ``--data``; those that a step wrote are taken as they were split there."""
+    path = _found(options.data) if options.data else GREENTEXTS
+    return load_corpus(path) if (path / CORPUS).is_file() else read_corpus(path, options.choice)
+
+
+def _counts(corpus: Corpus) -> dict[str, Any]:
+    texts = {split: len(corpus.split(split)) for split in ("train", "validation", "test")}
+    return {"name": corpus.name, "sha256": corpus.sha256, "texts": texts, "dropped": corpus.dropped}

@@ -41,7 +41,7 @@ def read_stories(path: Path, separator: str = STORY_SEPARATOR) -> list[Document]
 
     Raises CorpusError when the file is missing, is not UTF-8, or holds no story.
     """
-    stories = [story.strip() for story in _read_text(path).split(separator)]
+    stories = [story.strip() for story in read_text(path).split(separator)]
     documents = [Document(text=story, source=path.name) for story in stories if story]
     if not documents:
         msg = f"{path} holds no story; expected texts separated by {separator}"
@@ -55,7 +55,7 @@ def read_greentexts(path: Path) -> list[Document]:
     Raises CorpusError naming the line that is not such an object.
     """
     documents = []
-    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -74,10 +74,14 @@ def read_greentexts(path: Path) -> list[Document]:
     return documents
 
 
+def letters_of(text: str) -> str:
+    """What a text is known by however it is spelled: its letters and digits, in lower case."""
+    return "".join(character for character in text.lower() if character.isalnum())
+
+
 def split_of(text: str, *, validation: float, test: float) -> Split:
     """The split a text belongs to, by a hash of its letters alone (case, spaces and marks do not count)."""
-    letters = "".join(character for character in text.lower() if character.isalnum())
-    digest = hashlib.sha256(letters.encode()).digest()
+    digest = hashlib.sha256(letters_of(text).encode()).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64
     if place < test:
         return "test"
@@ -103,7 +107,8 @@ def sha256_of(documents: Sequence[Document]) -> str:
     return digest.hexdigest()
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, plain or ``.zst``. Raises CorpusError saying what is wrong with it."""
     try:
         with path.open("rb") as file:
             return "".join(_decoded(file, compressed=path.suffix == ".zst"))

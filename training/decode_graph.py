@@ -6,14 +6,16 @@ Inputs (b rows, s tokens a row)
     total_len                int32 []      the largest of those counts
     last_index               int64 [b, 1]  the position in the row whose logits are wanted
     candidates               int64 [1]     how many of the best tokens to report
-    past_k_i, past_v_i       float [b, heads, max_len, head_dim]
+    past_k_i, past_v_i       float [b, kv_heads, max_len, head_dim]
 Outputs
     logits                   float [b, vocab_size]
     top_logits, top_ids      float, int64 [b, candidates], best first
     present_k_i, present_v_i bound to the memory of past_*: ONNX Runtime then writes the new keys and values only
 
-Attention is com.microsoft.GroupQueryAttention, which takes rows of different lengths. How the matrices are stored
-and multiplied is a WeightFormat's business (``weight_formats``).
+Attention is com.microsoft.GroupQueryAttention, which takes rows of different lengths and, where positions are rotary,
+turns queries and keys itself. Behind the last layer's attention only the wanted position goes on: the rest of that
+layer has nothing left to do for the others. How the matrices are stored and multiplied is a WeightFormat's business
+(``weight_formats``).
 """
 
 from __future__ import annotations
@@ -24,14 +26,18 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from training.decoder_weights import Affine
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from training.decoder_weights import Affine, DecoderWeights, Norm
+    from training.decoder_weights import Activation, DecoderWeights, Norm
 
 MICROSOFT = "com.microsoft"
 GRAPH_VERSION = 1
 OPSET, IR_VERSION = 21, 10
+UNEMBED = "unembed"
+"""The name of the output projection among the matrices."""
 
 
 class WeightFormat(Protocol):
@@ -43,10 +49,11 @@ class WeightFormat(Protocol):
     def embed(self, graph: GraphBuilder, ids: str, table: NDArray[np.float32]) -> str:
         """Adds the lookup of token embeddings [b, s, width] and returns its name."""
 
-    def unembed(self, graph: GraphBuilder, x: str, table: NDArray[np.float32]) -> str:
-        """Adds ``x @ table.T``, the logits, by the last node it adds, and returns their name.
+    def unembed(self, graph: GraphBuilder, x: str, table: NDArray[np.float32], bias: NDArray[np.float32] | None) -> str:
+        """Adds ``x @ table.T + bias``, the logits, by the last node it adds, and returns their name.
 
-        The table is stored once for both.
+        ``table`` is the one that ``embed`` was given, and is stored once for both. An output projection of its own
+        comes as an ``affine`` named UNEMBED.
         """
 
 
@@ -92,59 +99,131 @@ class GraphBuilder:
         outputs[list(outputs).index(output)] = name
 
     def norm(self, x: str, name: str, norm: Norm, epsilon: float) -> str:
-        """Layer normalisation of ``x``."""
-        return self.op("LayerNormalization", [x, *self._norm_weights(name, norm)], axis=-1, epsilon=epsilon)
+        """Layer or RMS normalisation of ``x``."""
+        weights = self._norm_weights(name, norm)
+        if norm.bias is not None:
+            return self.op("LayerNormalization", [x, *weights], axis=-1, epsilon=epsilon)
+        # ONNX has no RMS normalisation before opset 23. ONNX Runtime makes one operator of these when it loads them.
+        squares = self.op("Pow", [x, self.scalar(2.0)])
+        mean = self.op("ReduceMean", [squares, self.weight("last_axis", LAST_AXIS)], keepdims=1)
+        root = self.op("Sqrt", [self.op("Add", [mean, self.scalar(epsilon)])])
+        return self.op("Mul", [self.op("Div", [x, root]), *weights])
 
     def skip_norm(self, x: str, skip: str, name: str, norm: Norm, epsilon: float) -> tuple[str, str]:
-        """(x + skip, layer normalisation of that)."""
-        outputs = self.ops(
-            "SkipLayerNormalization",
-            [x, skip, *self._norm_weights(name, norm)],
-            4,
-            domain=MICROSOFT,
-            epsilon=epsilon,
-        )
+        """(x + skip, layer or RMS normalisation of that)."""
+        kind = "SkipSimplifiedLayerNormalization" if norm.bias is None else "SkipLayerNormalization"
+        inputs = [x, skip, *self._norm_weights(name, norm)]
+        outputs = self.ops(kind, inputs, 4, domain=MICROSOFT, epsilon=epsilon)
         return outputs[3], outputs[0]
 
+    def activation(self, x: str, kind: Activation) -> str:
+        """The activation of ``x``."""
+        if kind == "relu":
+            return self.op("Relu", [x])
+        if kind == "silu":  # x * sigmoid(x)
+            return self.op("QuickGelu", [x], domain=MICROSOFT, alpha=1.0)
+        return self.op("FastGelu" if kind == "gelu_tanh" else "Gelu", [x], domain=MICROSOFT)
+
     def _norm_weights(self, name: str, norm: Norm) -> list[str]:
-        return [self.weight(f"{name}.weight", norm.weight), self.weight(f"{name}.bias", norm.bias)]
+        weight = self.weight(f"{name}.weight", norm.weight)
+        return [weight] if norm.bias is None else [weight, self.weight(f"{name}.bias", norm.bias)]
 
 
-def build_serving_graph(decoder: DecoderWeights, weights: WeightFormat) -> onnx.ModelProto:
-    """The serving graph of a decoder, its matrices stored in the given format."""
+LAST_AXIS = np.array([-1], np.int64)
+
+
+def build_serving_graph(
+    decoder: DecoderWeights, weights: WeightFormat, *, every_position: bool = False
+) -> onnx.ModelProto:
+    """The serving graph of a decoder, its matrices stored in the given format.
+
+    With ``every_position`` all tokens go through the whole of the last layer, which is of use to measure what it
+    sees; the outputs are the same.
+    """
     graph, epsilon = GraphBuilder(), decoder.norm_epsilon
-    places = graph.op("Gather", [graph.weight("position_embedding", decoder.position_embedding), "position_ids"])
-    residual = graph.op("Add", [weights.embed(graph, "input_ids", decoder.token_embedding), places])
-    pending = ""
+    residual = weights.embed(graph, "input_ids", decoder.token_embedding)
+    if decoder.position_embedding is not None:
+        places = graph.op("Gather", [graph.weight("position_embedding", decoder.position_embedding), "position_ids"])
+        residual = graph.op("Add", [residual, places])
+    h = graph.norm(residual, "layer.0.attention_norm", decoder.layers[0].attention_norm, epsilon)
     for i, layer in enumerate(decoder.layers):
         at = f"layer.{i}"
-        if pending:
-            residual, h = graph.skip_norm(pending, residual, f"{at}.attention_norm", layer.attention_norm, epsilon)
-        else:
-            h = graph.norm(residual, f"{at}.attention_norm", layer.attention_norm, epsilon)
-        local = 0 < layer.window < decoder.context_length
-        attended = graph.named(
-            "GroupQueryAttention",
-            [
-                weights.affine(graph, h, f"{at}.qkv", layer.qkv),
-                "", "", f"past_k_{i}", f"past_v_{i}", "seqlens_k", "total_len",
-            ],
-            [f"{at}.attended", f"present_k_{i}", f"present_v_{i}"],
-            domain=MICROSOFT,
-            num_heads=decoder.num_heads,
-            kv_num_heads=decoder.num_heads,
-            scale=decoder.attention_scale,
-            **({"local_window_size": layer.window} if local else {}),
-        )[0]  # fmt: skip
+        last = i == len(decoder.layers) - 1
+        attended = _attention(graph, weights, decoder, i, h)
+        if last and not every_position:
+            attended, residual = (graph.op("GatherND", [x, "last_index"], batch_dims=1) for x in (attended, residual))
         out = weights.affine(graph, attended, f"{at}.attention_out", layer.attention_out)
         residual, h = graph.skip_norm(out, residual, f"{at}.mlp_norm", layer.mlp_norm, epsilon)
-        h = graph.op("FastGelu", [weights.affine(graph, h, f"{at}.mlp_in", layer.mlp_in)], domain=MICROSOFT)
-        pending = weights.affine(graph, h, f"{at}.mlp_out", layer.mlp_out)
-    _, h = graph.skip_norm(pending, residual, "final_norm", decoder.final_norm, epsilon)
-    h = graph.op("GatherND", [h, "last_index"], batch_dims=1)
-    graph.name_last(weights.unembed(graph, h, decoder.token_embedding), "logits")
+        pending = _mlp(graph, weights, decoder, i, h)
+        name, norm = (
+            ("final_norm", decoder.final_norm)
+            if last
+            else (f"layer.{i + 1}.attention_norm", decoder.layers[i + 1].attention_norm)
+        )
+        residual, h = graph.skip_norm(pending, residual, name, norm, epsilon)
+    if every_position:
+        h = graph.op("GatherND", [h, "last_index"], batch_dims=1)
+    logits = (
+        weights.unembed(graph, h, decoder.token_embedding, decoder.head_bias)
+        if decoder.head is None
+        else weights.affine(graph, h, UNEMBED, Affine(np.ascontiguousarray(decoder.head.T), decoder.head_bias))
+    )
+    graph.name_last(logits, "logits")
     graph.named("TopK", ["logits", "candidates"], ["top_logits", "top_ids"], axis=-1)
     return _as_model(graph, decoder)
+
+
+def _attention(graph: GraphBuilder, weights: WeightFormat, decoder: DecoderWeights, i: int, h: str) -> str:
+    """What layer ``i``'s heads have seen [b, s, heads * head_dim]."""
+    layer, rotary = decoder.layers[i], decoder.rotary
+    qkv = [weights.affine(graph, h, f"layer.{i}.qkv", layer.qkv), "", ""]
+    angles: list[str] = []
+    optional = {}
+    if 0 < layer.window < decoder.context_length:
+        optional["local_window_size"] = layer.window
+    if rotary is not None:
+        angles = [graph.weight("rotary.cos", rotary.cos), graph.weight("rotary.sin", rotary.sin)]
+        if decoder.head_dim % ROTARY_MULTIPLE:
+            qkv, angles = _turned(graph, decoder, qkv[0], angles), []
+        else:
+            optional["do_rotary"] = 1
+    return graph.named(
+        "GroupQueryAttention",
+        [*qkv, f"past_k_{i}", f"past_v_{i}", "seqlens_k", "total_len", *angles],
+        [f"layer.{i}.attended", f"present_k_{i}", f"present_v_{i}"],
+        domain=MICROSOFT,
+        num_heads=decoder.num_heads,
+        kv_num_heads=decoder.num_kv_heads,
+        scale=decoder.attention_scale,
+        **optional,
+    )[0]
+
+
+ROTARY_MULTIPLE = 16
+"""Heads of other sizes are not turned by GroupQueryAttention."""
+
+
+def _turned(graph: GraphBuilder, decoder: DecoderWeights, qkv: str, angles: list[str]) -> list[str]:
+    """Queries and keys turned by their positions, and values, from ``qkv``."""
+    heads = np.array([decoder.num_heads, decoder.num_kv_heads, decoder.num_kv_heads], np.int64)
+    sizes = graph.weight("rotary.sizes", heads * decoder.head_dim)
+    queries, keys, values = graph.ops("Split", [qkv, sizes], 3, axis=-1)
+    turned = [
+        graph.op("RotaryEmbedding", [x, "position_ids", *angles], domain=MICROSOFT, interleaved=0)
+        for x in (queries, keys)
+    ]
+    return [*turned, values]
+
+
+def _mlp(graph: GraphBuilder, weights: WeightFormat, decoder: DecoderWeights, i: int, h: str) -> str:
+    layer, at = decoder.layers[i], f"layer.{i}"
+    inner = weights.affine(graph, h, f"{at}.mlp_in", layer.mlp_in)
+    if layer.mlp_gate is None:
+        inner = graph.activation(inner, decoder.activation)
+    else:
+        gate = graph.activation(weights.affine(graph, h, f"{at}.mlp_gate", layer.mlp_gate), decoder.activation)
+        inner = graph.op("Mul", [gate, inner])
+    return weights.affine(graph, inner, f"{at}.mlp_out", layer.mlp_out)
 
 
 def _as_model(graph: GraphBuilder, decoder: DecoderWeights) -> onnx.ModelProto:
@@ -152,7 +231,7 @@ def _as_model(graph: GraphBuilder, decoder: DecoderWeights) -> onnx.ModelProto:
         return helper.make_tensor_value_info(name, kind, shape)
 
     caches = [f"{part}_{i}" for i in range(len(decoder.layers)) for part in "kv"]
-    cache_shape: list[str | int] = ["b", decoder.num_heads, "max_len", decoder.head_dim]
+    cache_shape: list[str | int] = ["b", decoder.num_kv_heads, "max_len", decoder.head_dim]
     inputs = [
         value("input_ids", TensorProto.INT64, ["b", "s"]),
         value("position_ids", TensorProto.INT64, ["b", "s"]),

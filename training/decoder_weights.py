@@ -1,22 +1,40 @@
-"""The weights of a GPT-2 or GPT-Neo checkpoint in one shape, as numpy arrays, for building graphs from.
+"""The weights of a GPT-2, GPT-Neo or Llama checkpoint in one shape, as numpy arrays, for building graphs from.
 
-The two differ in names, in the orientation of their matrices, in biases, in the scaling of attention and in local
-attention; after this module nothing needs to know which one it was.
+They differ in names, in the orientation of their matrices, in biases, in the scaling of attention, in how a position
+is told (learned or rotary), in normalisation, in the MLP (Llama's is gated) and in whether the output projection is
+the token embedding. After this module nothing needs to know which one it was.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
 
 if TYPE_CHECKING:
-    import torch
     from numpy.typing import NDArray
     from transformers import PreTrainedModel
 
     Array = NDArray[np.float32]
+    State = dict[str, torch.Tensor]
+
+Architecture = Literal["gpt2", "gpt_neo", "llama"]
+Activation = Literal["gelu", "gelu_tanh", "silu", "relu"]
+
+ACTIVATIONS: dict[str, Activation] = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
+"""What ``transformers`` calls the activations that the graph knows."""
+STATIC_ROTARY = ("default", "linear", "llama3", "yarn")
+"""Kinds of rotary embedding whose angles depend on the position alone, not on how long the text has become."""
 
 
 class UnsupportedModelError(ValueError):
@@ -33,15 +51,27 @@ class Affine:
 
 @dataclass(frozen=True, slots=True)
 class Norm:
-    """Layer normalisation; weight and bias [width]."""
+    """Layer normalisation; weight and bias [width]. Without a bias it is RMS normalisation (Zhang & Sennrich 2019)."""
 
     weight: Array
-    bias: Array
+    bias: Array | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rotary:
+    """Rotary positions (Su et al. 2021), the halves of a head being the pairs; both [context_length, head_dim / 2]."""
+
+    cos: Array
+    sin: Array
 
 
 @dataclass(frozen=True, slots=True)
 class DecoderLayer:
-    """One transformer block. ``window`` is the width of local attention, 0 where all tokens are seen."""
+    """One transformer block. ``window`` is the width of local attention, 0 where all tokens are seen.
+
+    ``qkv`` gives a token's queries, keys and values one behind the other. With ``mlp_gate`` the MLP is
+    ``out(activation(gate(x)) * in(x))``, without it ``out(activation(in(x)))``.
+    """
 
     attention_norm: Norm
     qkv: Affine
@@ -49,21 +79,33 @@ class DecoderLayer:
     mlp_norm: Norm
     mlp_in: Affine
     mlp_out: Affine
-    window: int
+    window: int = 0
+    mlp_gate: Affine | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DecoderWeights:
-    """A pre-norm decoder with learned positions; the output projection is the token embedding, transposed."""
+    """A pre-norm decoder with learned or rotary positions, one of which is there."""
 
-    architecture: Literal["gpt2", "gpt_neo"]
+    architecture: Architecture
     token_embedding: Array
     """[vocab_size, width]"""
-    position_embedding: Array
+    position_embedding: Array | None
     """[context_length, width]"""
+    rotary: Rotary | None
+    head: Array | None
+    """[vocab_size, width], the output projection; None where it is the token embedding"""
+    head_bias: Array | None
+    """[vocab_size]"""
     layers: tuple[DecoderLayer, ...]
     final_norm: Norm
+    activation: Activation
+    context_length: int
     num_heads: int
+    num_kv_heads: int
+    """Heads of keys and values; each serves ``num_heads / num_kv_heads`` query heads (Ainslie et al. 2023)."""
+    head_dim: int
+    """Size of one head's query, key and value."""
     attention_scale: float
     norm_epsilon: float
 
@@ -73,96 +115,57 @@ class DecoderWeights:
         return len(self.token_embedding)
 
     @property
-    def context_length(self) -> int:
-        """Number of positions."""
-        return len(self.position_embedding)
-
-    @property
     def width(self) -> int:
         """Size of a hidden state."""
         return int(self.token_embedding.shape[1])
 
     @property
-    def head_dim(self) -> int:
-        """Size of one head's query, key and value."""
-        return self.width // self.num_heads
+    def parameters(self) -> int:
+        """How many numbers were trained."""
+        angles = 0 if self.rotary is None else self.rotary.cos.size + self.rotary.sin.size
+        return _numbers_in(self) - angles
 
 
 def read_decoder(model: PreTrainedModel) -> DecoderWeights:
-    """Takes the weights out of a ``transformers`` GPT-2 or GPT-Neo causal model.
+    """Takes the weights out of a ``transformers`` GPT-2, GPT-Neo or Llama causal model.
 
+    The configuration's ``max_position_embeddings`` bounds the context: learned positions beyond it are left out.
     Raises UnsupportedModelError for other architectures and for settings that would change the result.
     """
     config = model.config
-    activation = getattr(config, "activation_function", None)
-    if config.model_type not in ("gpt2", "gpt_neo"):
-        msg = f"{config.model_type} is not supported; the serving graph knows gpt2 and gpt_neo"
+    if config.model_type not in _READERS:
+        msg = f"{config.model_type} is not supported; the serving graph knows {', '.join(_READERS)}"
         raise UnsupportedModelError(msg)
-    if activation not in ("gelu_new", "gelu_pytorch_tanh"):
-        msg = f"activation {activation} is not supported; expected gelu_new"
-        raise UnsupportedModelError(msg)
-    head = model.get_output_embeddings().weight
-    if head is not model.get_input_embeddings().weight and not bool(
-        (head == model.get_input_embeddings().weight).all()
-    ):
-        msg = "the output projection is not tied to the token embedding; tie them before export"
-        raise UnsupportedModelError(msg)
-    state = {name.removeprefix("transformer."): tensor for name, tensor in model.state_dict().items()}
-    return _read_neo(config, state) if config.model_type == "gpt_neo" else _read_gpt2(config, state)
+    state = {name.removeprefix("transformer.").removeprefix("model."): t for name, t in model.state_dict().items()}
+    return _READERS[config.model_type](model, state)
 
 
-def _array(tensor: torch.Tensor) -> Array:
-    array: Array = np.ascontiguousarray(tensor.detach().float().cpu().numpy())
-    return array
+def _read_gpt_neo(model: PreTrainedModel, state: State) -> DecoderWeights:
+    config = model.config
 
-
-def _norm(state: dict[str, torch.Tensor], name: str) -> Norm:
-    return Norm(_array(state[f"{name}.weight"]), _array(state[f"{name}.bias"]))
-
-
-def _linear(state: dict[str, torch.Tensor], name: str) -> Affine:
-    """A torch ``Linear``, whose weight is [out, in]."""
-    bias = state.get(f"{name}.bias")
-    return Affine(_array(state[f"{name}.weight"].T), None if bias is None else _array(bias))
-
-
-def _conv1d(state: dict[str, torch.Tensor], name: str) -> Affine:
-    """GPT-2's ``Conv1D``, whose weight is [in, out]."""
-    return Affine(_array(state[f"{name}.weight"]), _array(state[f"{name}.bias"]))
-
-
-def _read_neo(config: object, state: dict[str, torch.Tensor]) -> DecoderWeights:
     def layer(i: int) -> DecoderLayer:
         at = f"h.{i}"
-        qkv = [_linear(state, f"{at}.attn.attention.{part}_proj").weight for part in "qkv"]
-        local = config.attention_layers[i] == "local"  # type: ignore[attr-defined]
         return DecoderLayer(
             attention_norm=_norm(state, f"{at}.ln_1"),
-            qkv=Affine(np.ascontiguousarray(np.concatenate(qkv, axis=1)), None),
+            qkv=_side_by_side(*(_linear(state, f"{at}.attn.attention.{part}_proj") for part in "qkv")),
             attention_out=_linear(state, f"{at}.attn.attention.out_proj"),
             mlp_norm=_norm(state, f"{at}.ln_2"),
             mlp_in=_linear(state, f"{at}.mlp.c_fc"),
             mlp_out=_linear(state, f"{at}.mlp.c_proj"),
-            window=config.window_size if local else 0,  # type: ignore[attr-defined]
+            window=config.window_size if config.attention_layers[i] == "local" else 0,
         )
 
     return DecoderWeights(
+        **_learned(model, state),
         architecture="gpt_neo",
-        token_embedding=_array(state["wte.weight"]),
-        position_embedding=_array(state["wpe.weight"]),
-        layers=tuple(layer(i) for i in range(config.num_layers)),  # type: ignore[attr-defined]
-        final_norm=_norm(state, "ln_f"),
-        num_heads=config.num_heads,  # type: ignore[attr-defined]
+        layers=tuple(layer(i) for i in range(config.num_layers)),
         attention_scale=1.0,
-        norm_epsilon=config.layer_norm_epsilon,  # type: ignore[attr-defined]
     )
 
 
-def _read_gpt2(config: object, state: dict[str, torch.Tensor]) -> DecoderWeights:
-    for name in ("scale_attn_by_inverse_layer_idx", "add_cross_attention"):
-        if getattr(config, name, False):
-            msg = f"{name} is not supported; the serving graph knows plain GPT-2"
-            raise UnsupportedModelError(msg)
+def _read_gpt2(model: PreTrainedModel, state: State) -> DecoderWeights:
+    config = model.config
+    _refuse(config, "scale_attn_by_inverse_layer_idx", "add_cross_attention")
 
     def layer(i: int) -> DecoderLayer:
         at = f"h.{i}"
@@ -173,18 +176,141 @@ def _read_gpt2(config: object, state: dict[str, torch.Tensor]) -> DecoderWeights
             mlp_norm=_norm(state, f"{at}.ln_2"),
             mlp_in=_conv1d(state, f"{at}.mlp.c_fc"),
             mlp_out=_conv1d(state, f"{at}.mlp.c_proj"),
-            window=0,
         )
 
-    heads, width = config.n_head, config.n_embd  # type: ignore[attr-defined]
     scaled = getattr(config, "scale_attn_weights", True)
     return DecoderWeights(
+        **_learned(model, state),
         architecture="gpt2",
-        token_embedding=_array(state["wte.weight"]),
-        position_embedding=_array(state["wpe.weight"]),
-        layers=tuple(layer(i) for i in range(config.n_layer)),  # type: ignore[attr-defined]
-        final_norm=_norm(state, "ln_f"),
-        num_heads=heads,
-        attention_scale=(width // heads) ** -0.5 if scaled else 1.0,
-        norm_epsilon=config.layer_norm_epsilon,  # type: ignore[attr-defined]
+        layers=tuple(layer(i) for i in range(config.n_layer)),
+        attention_scale=(config.n_embd // config.n_head) ** -0.5 if scaled else 1.0,
     )
+
+
+def _learned(model: PreTrainedModel, state: State) -> dict[str, Any]:
+    """What GPT-2 and GPT-Neo have in common."""
+    config = model.config
+    context_length = min(config.max_position_embeddings, len(state["wpe.weight"]))
+    return {
+        "token_embedding": _array(state["wte.weight"]),
+        "position_embedding": _array(state["wpe.weight"][:context_length]),
+        "rotary": None,
+        **_output(state, "wte.weight"),
+        "final_norm": _norm(state, "ln_f"),
+        "activation": _activation(config.activation_function),
+        "context_length": context_length,
+        "num_heads": config.num_attention_heads,
+        "num_kv_heads": config.num_attention_heads,
+        "head_dim": config.hidden_size // config.num_attention_heads,
+        "norm_epsilon": config.layer_norm_epsilon,
+    }
+
+
+def _read_llama(model: PreTrainedModel, state: State) -> DecoderWeights:
+    config = model.config
+
+    def layer(i: int) -> DecoderLayer:
+        at = f"layers.{i}"
+        return DecoderLayer(
+            attention_norm=_norm(state, f"{at}.input_layernorm"),
+            qkv=_side_by_side(*(_linear(state, f"{at}.self_attn.{part}_proj") for part in "qkv")),
+            attention_out=_linear(state, f"{at}.self_attn.o_proj"),
+            mlp_norm=_norm(state, f"{at}.post_attention_layernorm"),
+            mlp_in=_linear(state, f"{at}.mlp.up_proj"),
+            mlp_gate=_linear(state, f"{at}.mlp.gate_proj"),
+            mlp_out=_linear(state, f"{at}.mlp.down_proj"),
+        )
+
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return DecoderWeights(
+        architecture="llama",
+        token_embedding=_array(state["embed_tokens.weight"]),
+        position_embedding=None,
+        rotary=_rotary(model),
+        **_output(state, "embed_tokens.weight"),
+        layers=tuple(layer(i) for i in range(config.num_hidden_layers)),
+        final_norm=_norm(state, "norm"),
+        activation=_activation(config.hidden_act),
+        context_length=config.max_position_embeddings,
+        num_heads=config.num_attention_heads,
+        num_kv_heads=config.num_key_value_heads,
+        head_dim=head_dim,
+        attention_scale=head_dim**-0.5,
+        norm_epsilon=config.rms_norm_eps,
+    )
+
+
+_READERS = {"gpt2": _read_gpt2, "gpt_neo": _read_gpt_neo, "llama": _read_llama}
+
+
+def _rotary(model: PreTrainedModel) -> Rotary:
+    """The angles of every position, computed as the model itself computes them."""
+    embedding = model.get_decoder().rotary_emb
+    if embedding.rope_type not in STATIC_ROTARY:
+        msg = (
+            f"rotary positions of kind {embedding.rope_type} change with the length of the text; "
+            f"the serving graph knows {', '.join(STATIC_ROTARY)}"
+        )
+        raise UnsupportedModelError(msg)
+    positions = torch.arange(model.config.max_position_embeddings)[None]
+    with torch.no_grad():
+        cos, sin = embedding(torch.zeros(1, dtype=torch.float32), positions)
+    half = cos.shape[-1] // 2  # both halves are the same
+    return Rotary(_array(cos[0, :, :half]), _array(sin[0, :, :half]))
+
+
+def _output(state: State, embedding: str) -> dict[str, Array | None]:
+    """The output projection; none of its own where its numbers are the embedding's."""
+    head, bias = state["lm_head.weight"], state.get("lm_head.bias")
+    tied = head.shape == state[embedding].shape and bool((head == state[embedding]).all())
+    return {"head": None if tied else _array(head), "head_bias": None if bias is None else _array(bias)}
+
+
+def _activation(name: str) -> Activation:
+    if name not in ACTIVATIONS:
+        msg = f"activation {name} is not supported; the serving graph knows {', '.join(ACTIVATIONS)}"
+        raise UnsupportedModelError(msg)
+    return ACTIVATIONS[name]
+
+
+def _refuse(config: Any, *settings: str) -> None:
+    for name in settings:
+        if getattr(config, name, False):
+            msg = f"{name} is not supported; the serving graph knows plain {config.model_type}"
+            raise UnsupportedModelError(msg)
+
+
+def _array(tensor: torch.Tensor) -> Array:
+    array: Array = np.ascontiguousarray(tensor.detach().float().cpu().numpy())
+    return array
+
+
+def _norm(state: State, name: str) -> Norm:
+    bias = state.get(f"{name}.bias")
+    return Norm(_array(state[f"{name}.weight"]), None if bias is None else _array(bias))
+
+
+def _linear(state: State, name: str) -> Affine:
+    """A torch ``Linear``, whose weight is [out, in]."""
+    bias = state.get(f"{name}.bias")
+    return Affine(_array(state[f"{name}.weight"].T), None if bias is None else _array(bias))
+
+
+def _conv1d(state: State, name: str) -> Affine:
+    """GPT-2's ``Conv1D``, whose weight is [in, out]."""
+    return Affine(_array(state[f"{name}.weight"]), _array(state[f"{name}.bias"]))
+
+
+def _side_by_side(*parts: Affine) -> Affine:
+    """Several matrices of one input as one. All have a bias, or none has."""
+    biases = [part.bias for part in parts if part.bias is not None]
+    weight = np.ascontiguousarray(np.concatenate([part.weight for part in parts], axis=1))
+    return Affine(weight, np.concatenate(biases) if biases else None)
+
+
+def _numbers_in(part: Any) -> int:
+    if isinstance(part, np.ndarray):
+        return part.size
+    if isinstance(part, tuple):
+        return sum(map(_numbers_in, part))
+    return sum(_numbers_in(getattr(part, field.name)) for field in fields(part)) if is_dataclass(part) else 0

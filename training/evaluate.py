@@ -107,18 +107,24 @@ def score_model(model: PreTrainedModel, held_out: HeldOut) -> Score:
 
 def score_runner(runner: ModelRunner, held_out: HeldOut) -> Score:
     """Scores a serving graph, one token at a time through its cache."""
-    nats = 0.0
-    documents = sorted(held_out.documents, key=len, reverse=True)
-    for start in range(0, len(documents), runner.slots):
-        rows = documents[start : start + runner.slots]
+    return _score(held_out, float(nats_of_texts(runner, held_out).sum()))
+
+
+def nats_of_texts(runner: ModelRunner, held_out: HeldOut) -> NDArray[np.float64]:
+    """What ``score_runner`` adds up: nats of each held-out text, in their order."""
+    nats = np.zeros(len(held_out.documents))
+    order = sorted(range(len(nats)), key=lambda place: len(held_out.documents[place]), reverse=True)
+    for start in range(0, len(order), runner.slots):
+        places = order[start : start + runner.slots]
+        rows = [held_out.documents[place] for place in places]
         for position in range(len(rows[0]) - 1):
             # The longest come first: those that still run are always the first rows.
             live = [row for row in rows if len(row) - 1 > position]
             tokens = np.array([row[position] for row in live], np.int64)
             targets = np.array([row[position + 1] for row in live], np.int64)
             step = runner.decode(tokens, np.full(len(live), position, np.int32), 1)
-            nats -= float(log_probabilities(step.logits, targets).sum())
-    return _score(held_out, nats)
+            nats[places[: len(live)]] -= log_probabilities(step.logits, targets)
+    return nats
 
 
 def log_probabilities(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -16,10 +17,11 @@ import structlog
 import torch
 
 from training.checkpoint import begin_with_start_token, load_checkpoint, save_checkpoint
-from training.corpus import CorpusError, read_greentexts, read_stories, sha256_of, split_of, take_split
+from training.corpus import CorpusError, read_greentexts, read_stories, sha256_of, take_split
 from training.evaluate import hold_out, score_model
 from training.packing import pack
 from training.pretrain import STORY_VALIDATION_SHARE
+from training.processes import on_first
 from training.tokenizer import encode_plain
 from training.trainer import TrainingPlan, remove_training_state, train
 
@@ -44,6 +46,9 @@ class Tuning:
     """Stories mixed in, as a share of all training tokens: against forgetting the language of pretraining."""
     dropout: float = 0.0
     """On embeddings, attention and residuals, while training only."""
+    row_tokens: int = 0
+    """Tokens of a packed row; 0 is the model's context. Texts that are longer than a row, or than the context, are cut.
+    A few times the usual text is fastest: shorter rows cannot be filled, and longer ones cost attention."""
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
@@ -52,6 +57,25 @@ class Tuning:
         for name in ("replay", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be a share from 0 to below 1, got {getattr(self, name)}")
+        if self.row_tokens < 0 or self.row_tokens == 1:
+            raise ValueError(f"row_tokens must be 0 (the model's context) or at least 2, got {self.row_tokens}")
+
+
+@dataclass(frozen=True, slots=True)
+class TuningTexts:
+    """The documents of a fine-tuning, split already; ``replayed`` are the stories that ``Tuning.replay`` mixes in."""
+
+    training: Sequence[Document]
+    validation: Sequence[Document]
+    replayed: Sequence[Document] = ()
+
+    def __post_init__(self) -> None:
+        """Raises CorpusError when there is nothing to train on, or nothing to tell when to stop."""
+        if not self.training or not self.validation:
+            raise CorpusError(
+                f"tuning needs texts to train on and texts to validate on, got {len(self.training)} and "
+                f"{len(self.validation)}; give more texts"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,47 +114,68 @@ def finetune(
     *,
     stories_path: Path | None = None,
 ) -> TuningSummary:
-    """Fine-tunes the checkpoint at ``base`` and writes the best to ``directory/checkpoint``, with ``metrics.json``.
+    """Fine-tunes on a JSON Lines file's own training split; see ``finetune_on``.
 
     ``stories_path`` is where replayed stories come from; it is needed when ``tuning.replay`` is above 0.
     """
-    checkpoint = load_checkpoint(base)
+    replayed: Sequence[Document] = ()
+    if tuning.replay and stories_path is not None:
+        replayed = take_split(read_stories(stories_path), "train", validation=STORY_VALIDATION_SHARE, test=0.0)
     training = greentexts_of(greentexts_path, "train", tuning.genre)
     validation = greentexts_of(greentexts_path, "validation", tuning.genre)
+    return finetune_on(base, TuningTexts(training, validation, replayed), tuning, plan, directory)
+
+
+def finetune_on(base: Path, texts: TuningTexts, tuning: Tuning, plan: TrainingPlan, directory: Path) -> TuningSummary:
+    """Fine-tunes the checkpoint at ``base`` and writes the best to ``directory/checkpoint``, with ``metrics.json``.
+
+    ``tuning.genre`` has been seen to by whoever chose the texts. Of several processes each calls this, the first
+    writes, and all return the same. Raises CorpusError when replay is asked for and there is nothing to replay.
+    """
+    checkpoint = load_checkpoint(base)
     begin_with_start_token(checkpoint)
-    documents = encode_documents(checkpoint, training)
+    documents = encode_documents(checkpoint, texts.training)
     if tuning.replay:
-        if stories_path is None:
+        if not texts.replayed:
             raise CorpusError("replay mixes in stories; name the file they come from")
-        documents += _replayed(checkpoint, stories_path, _count(documents), tuning.replay, plan.seed)
+        documents += _replayed(checkpoint, texts.replayed, _count(documents), tuning.replay, plan.seed)
     order = np.random.default_rng(plan.seed).permutation(len(documents))
-    row_tokens = checkpoint.context_length
+    packed = partial(
+        pack,
+        row_tokens=tuning.row_tokens or checkpoint.context_length,
+        document_tokens=checkpoint.context_length,
+        fill_id=checkpoint.end_id,
+    )
     _set_dropout(checkpoint, tuning.dropout)
     summary = train(
         checkpoint.model,
-        pack([documents[i] for i in order], row_tokens, fill_id=checkpoint.end_id),
-        pack(encode_documents(checkpoint, validation), row_tokens, fill_id=checkpoint.end_id),
+        packed([documents[i] for i in order]),
+        packed(encode_documents(checkpoint, texts.validation)),
         plan,
         directory,
     )
-    save_checkpoint(checkpoint.model, checkpoint.tokenizer, directory / "checkpoint")
-    remove_training_state(directory)
-    tuned = load_checkpoint(directory / "checkpoint")
-    score = score_model(tuned.model, hold_out(tuned, [document.text for document in validation]))
-    result = TuningSummary(
-        steps=summary.steps,
-        best_step=summary.best_step,
-        perplexity=round(score.perplexity, 4),
-        bits_per_byte=round(score.bits_per_byte, 4),
-        by_genre=_by_genre(tuned, validation),
-        training_texts=len(training),
-        training_sha256=sha256_of(training),
-        seconds=round(summary.seconds, 1),
-    )
-    metrics = {"tuning": asdict(tuning), "plan": asdict(plan), "summary": asdict(result)}
-    (directory / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    log.info("tuned", directory=str(directory), best_step=result.best_step, bits_per_byte=result.bits_per_byte)
-    return result
+
+    def write() -> TuningSummary:
+        save_checkpoint(checkpoint.model, checkpoint.tokenizer, directory / "checkpoint")
+        remove_training_state(directory)
+        tuned = load_checkpoint(directory / "checkpoint")
+        score = score_model(tuned.model, hold_out(tuned, [document.text for document in texts.validation]))
+        result = TuningSummary(
+            steps=summary.steps,
+            best_step=summary.best_step,
+            perplexity=round(score.perplexity, 4),
+            bits_per_byte=round(score.bits_per_byte, 4),
+            by_genre=_by_genre(tuned, texts.validation),
+            training_texts=len(texts.training),
+            training_sha256=sha256_of(texts.training),
+            seconds=round(summary.seconds, 1),
+        )
+        metrics = {"tuning": asdict(tuning), "plan": asdict(plan), "summary": asdict(result)}
+        (directory / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        log.info("tuned", directory=str(directory), best_step=result.best_step, bits_per_byte=result.bits_per_byte)
+        return result
+
+    return on_first(write)
 
 
 def encode_documents(checkpoint: Checkpoint, documents: Sequence[Document]) -> list[list[int]]:
@@ -139,13 +184,10 @@ def encode_documents(checkpoint: Checkpoint, documents: Sequence[Document]) -> l
     return [[checkpoint.start_id, *ids, checkpoint.end_id] for ids in encoded]
 
 
-def _replayed(checkpoint: Checkpoint, path: Path, tokens: int, share: float, seed: int) -> list[list[int]]:
-    """Stories of the training split, as in pretraining, until they are ``share`` of all tokens."""
-    stories = [
-        story
-        for story in read_stories(path)
-        if split_of(story.text, validation=STORY_VALIDATION_SHARE, test=0.0) == "train"
-    ]
+def _replayed(
+    checkpoint: Checkpoint, stories: Sequence[Document], tokens: int, share: float, seed: int
+) -> list[list[int]]:
+    """Stories as in pretraining, drawn without order, until they are ``share`` of all tokens."""
     wanted = tokens * share / (1 - share)
     chosen: list[list[int]] = []
     for place in np.random.default_rng([seed, 1]).permutation(len(stories)):
@@ -166,6 +208,8 @@ def _set_dropout(checkpoint: Checkpoint, share: float) -> None:
     for module in checkpoint.model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = share
+        elif isinstance(getattr(module, "attention_dropout", None), float):  # Llama keeps a number, not a module
+            module.attention_dropout = share
 
 
 def _by_genre(checkpoint: Checkpoint, documents: Sequence[Document]) -> dict[str, float]:

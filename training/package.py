@@ -17,7 +17,7 @@ from greentext.bundle import (
     ModelManifest,
     write_bundle,
 )
-from greentext.control_tokens import END_TOKEN, START_TOKEN
+from greentext.control_tokens import START_TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,6 +49,8 @@ class CardFacts:
     """A sentence each: what the model cannot do, and should not be used for."""
     sampling: DefaultSampling
     dataset: Dataset
+    measured_on: str = "held-out texts"
+    """What the formats' perplexity is of."""
 
 
 def package(
@@ -93,11 +95,13 @@ def package(
         vocab_size=decoder.vocab_size,
         num_layers=len(decoder.layers),
         num_heads=decoder.num_heads,
-        num_kv_heads=decoder.num_heads,
+        num_kv_heads=decoder.num_kv_heads,
         head_dim=decoder.head_dim,
         control_tokens=ControlTokens(
             start=ControlToken(id=checkpoint.start_id, text=START_TOKEN),
-            end=ControlToken(id=checkpoint.end_id, text=END_TOKEN),
+            end=ControlToken(
+                id=checkpoint.end_id, text=str(checkpoint.tokenizer.convert_ids_to_tokens(checkpoint.end_id))
+            ),
         ),
         default_sampling=facts.sampling,
         evaluation=evaluation,
@@ -125,6 +129,7 @@ def model_card(
 ) -> str:
     """The bundle's README.md."""
     sampling = ", ".join(f"{name} {value:g}" for name, value in facts.sampling.model_dump().items())
+    forms = "PyTorch, the portable ONNX export" if "portable" in parity.greedy_mismatches else "PyTorch"
     served_cost = parity.served_perplexity / parity.fp32_perplexity - 1
     lines = [
         f"# {facts.name}",
@@ -135,7 +140,7 @@ def model_card(
             f"A {decoder.architecture} of {len(decoder.layers)} layers, {decoder.width} wide, "
             f"{decoder.num_heads} heads, {decoder.vocab_size:,} tokens of vocabulary, "
             f"{decoder.context_length} tokens of context; "
-            f"{_parameters(decoder) / 1e6:.1f} million parameters, served as {formats.chosen}."
+            f"{decoder.parameters / 1e6:.1f} million parameters, served as {formats.chosen}."
         ),
         f"Licence of the model: {facts.license}.",
         "",
@@ -143,27 +148,17 @@ def model_card(
         "",
         *(f"- {sentence}" for sentence in facts.trained_on),
         "",
-        "## How well it knows what it has not seen",
-        "",
-        "Of the served model. A text is scored given the start token, its end included.",
-        "",
-        "| held-out texts | texts | bits per byte | perplexity per token |",
-        "| --- | ---: | ---: | ---: |",
-        *(
-            f"| {name.replace('_', ' ')} | {score.texts} | {score.bits_per_byte:.3f} | {score.perplexity:.2f} |"
-            for name, score in scores.items()
-        ),
-        "",
+        *_scores_section(scores),
         "## Formats measured",
         "",
         (
-            "Perplexity on held-out texts; tokens a second of the bare decode step at batches of rows, where it was "
-            "packaged (x86-64 with AVX-512 VNNI, where 8-bit products do not saturate)."
+            f"Perplexity on {facts.measured_on}; tokens a second of the bare decode step at batches of rows, on the "
+            f"machine that packaged it, to compare the formats with one another."
         ),
         "",
         formats.as_markdown(),
         (
-            f"PyTorch, the portable ONNX export and the fp32 serving graph agree within "
+            f"{forms} and the fp32 serving graph agree within "
             f"{max(parity.differences.values()):.1e} in their logits, and write the same {parity.greedy_prompts} "
             f"greedy texts; the served format costs {served_cost:+.2%} of perplexity."
         ),
@@ -183,10 +178,19 @@ def model_card(
     return "\n".join(lines)
 
 
-def _parameters(decoder: DecoderWeights) -> int:
-    count = decoder.token_embedding.size + decoder.position_embedding.size + 2 * decoder.width
-    for layer in decoder.layers:
-        for affine in (layer.qkv, layer.attention_out, layer.mlp_in, layer.mlp_out):
-            count += affine.weight.size + (0 if affine.bias is None else affine.bias.size)
-        count += 4 * decoder.width
-    return count
+def _scores_section(scores: Mapping[str, Score]) -> list[str]:
+    if not scores:
+        return []
+    return [
+        "## How well it knows what it has not seen",
+        "",
+        "Of the served model. A text is scored given the start token, its end included.",
+        "",
+        "| held-out texts | texts | bits per byte | perplexity per token |",
+        "| --- | ---: | ---: | ---: |",
+        *(
+            f"| {name.replace('_', ' ')} | {score.texts} | {score.bits_per_byte:.3f} | {score.perplexity:.2f} |"
+            for name, score in scores.items()
+        ),
+        "",
+    ]

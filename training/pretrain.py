@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from tokenizers import Tokenizer
 from transformers import GPTNeoConfig, GPTNeoForCausalLM
 
 from training.checkpoint import save_checkpoint
 from training.corpus import read_greentexts, read_stories, take_split
 from training.packing import pack
-from training.tokenizer import END_TOKEN_ID, encode_plain, train_tokenizer
+from training.processes import on_first
+from training.tokenizer import END_TOKEN_ID, encode_plain, train_tokenizer, wrap_tokenizer
 from training.trainer import TrainingPlan, TrainingSummary, remove_training_state, train
 
 if TYPE_CHECKING:
@@ -40,11 +42,9 @@ class ModelShape:
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
         if self.num_layers < 2 or self.num_layers % 2:
-            msg = f"num_layers must be even (global and local layers alternate), got {self.num_layers}"
-            raise ValueError(msg)
+            raise ValueError(f"num_layers must be even (global and local layers alternate), got {self.num_layers}")
         if self.hidden_size % self.num_heads:
-            msg = f"hidden_size {self.hidden_size} is not divisible by num_heads {self.num_heads}"
-            raise ValueError(msg)
+            raise ValueError(f"hidden_size {self.hidden_size} is not divisible by num_heads {self.num_heads}")
 
 
 def new_model(shape: ModelShape, vocab_size: int, *, seed: int) -> GPTNeoForCausalLM:
@@ -79,14 +79,20 @@ def pretrain(
     """Trains tokenizer and model, and writes the checkpoint to ``directory/checkpoint``.
 
     The tokenizer sees the stories and the greentexts' training split (ten times, as they are few), the model the
-    stories alone. Held-out stories and held-out greentexts are seen by neither.
+    stories alone. Held-out stories and held-out greentexts are seen by neither. Of several processes, each calls this
+    and the first writes.
     """
     stories = read_stories(stories_path)
     training = take_split(stories, "train", validation=STORY_VALIDATION_SHARE, test=0.0)
     validation = take_split(stories, "validation", validation=STORY_VALIDATION_SHARE, test=0.0)
     greentexts = take_split(read_greentexts(greentexts_path), "train")
     texts = [document.text for document in [*training, *(greentexts * 10)]]
-    tokenizer = train_tokenizer(texts, shape.vocab_size)
+
+    def learn_merges() -> str:
+        content: str = train_tokenizer(texts, shape.vocab_size).backend_tokenizer.to_str()
+        return content
+
+    tokenizer = wrap_tokenizer(Tokenizer.from_str(on_first(learn_merges)))
     model = new_model(shape, len(tokenizer), seed=plan.seed)
     summary = train(
         model,
@@ -95,6 +101,10 @@ def pretrain(
         plan,
         directory,
     )
-    save_checkpoint(model, tokenizer, directory / "checkpoint")
-    remove_training_state(directory)
+
+    def write() -> None:
+        save_checkpoint(model, tokenizer, directory / "checkpoint")
+        remove_training_state(directory)
+
+    on_first(write)
     return summary

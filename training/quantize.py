@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import onnx
 import structlog
 
+from greentext.manifest import MAX_FILE_BYTES
 from service.engine.model_runner import ModelRunner
 from training.calibrate import calibrate
 from training.decode_graph import WeightFormat, build_serving_graph
-from training.evaluate import decode_rate, score_runner
+from training.evaluate import DECODE_POSITION, decode_rate, score_runner
 from training.weight_formats import Blocks, Fp32, Int8Rows, Int8Static
 
 if TYPE_CHECKING:
@@ -29,11 +30,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+Precision = Literal["fp32", "int8", "int4"]
 BATCHES = (1, 8, 32)
 MAX_PERPLEXITY_INCREASE = 0.01
 ROUNDS = 3
 """Rates are measured in turns, so that a busy moment of the machine does not fall on one format alone."""
 ROUND_SECONDS = 0.7
+GRAPH_ROOM_BYTES = 4 * 1024**2
+"""What a graph's file holds beside its weights, at most."""
 
 
 class QuantizationError(ValueError):
@@ -45,7 +49,7 @@ class Candidate:
     """A way to store the matrices. ``unportable`` says why it is measured but never taken, empty where it may be."""
 
     name: str
-    precision: Literal["fp32", "int8", "int4"]
+    precision: Precision
     weights: WeightFormat
     unportable: str = ""
 
@@ -55,7 +59,7 @@ class Measured:
     """A format's figures. ``rates`` are tokens a second of the bare decode step, by batch size."""
 
     name: str
-    precision: Literal["fp32", "int8", "int4"]
+    precision: Precision
     size_bytes: int
     perplexity: float
     increase: float
@@ -113,11 +117,19 @@ class FormatReport:
         return "\n".join(lines) + "\n"
 
 
-def candidates(decoder: DecoderWeights, calibration: Sequence[Sequence[int]]) -> list[Candidate]:
-    """Every format that fits the decoder's shape; fp32 first. ``calibration`` is token ids of training texts."""
+def candidates(
+    decoder: DecoderWeights, calibration: Sequence[Sequence[int]], precision: Precision | None = None
+) -> list[Candidate]:
+    """Every format that fits the decoder's shape, or fp32 and those of ``precision``; fp32 first.
+
+    ``calibration`` is token ids of training texts.
+    """
+    fp32 = Candidate("fp32", "fp32", Fp32())
+    if precision == "fp32":
+        return [fp32]
     ranges = calibrate(decoder, calibration)
     found = [
-        Candidate("fp32", "fp32", Fp32()),
+        fp32,
         Candidate("int8-static-7", "int8", Int8Static(weight_bits=7, ranges=ranges)),
         Candidate(
             "int8-static-8", "int8", Int8Static(weight_bits=8, ranges=ranges), "saturates on processors without VNNI"
@@ -125,16 +137,30 @@ def candidates(decoder: DecoderWeights, calibration: Sequence[Sequence[int]]) ->
         Candidate("int8-rows-7", "int8", Int8Rows(weight_bits=7)),
         Candidate("int8-rows-8", "int8", Int8Rows(weight_bits=8), "saturates on processors without VNNI"),
     ]
-    blocks = Blocks()
-    if decoder.width % blocks.block_size == 0:
+    if not any(inputs % Blocks().block_size for inputs in _inputs_of(decoder)):
         found += [Candidate("blocks-8", "int8", Blocks(bits=8)), Candidate("blocks-4", "int4", Blocks(bits=4))]
-    return found
+    return [candidate for candidate in found if precision in (None, candidate.precision) or candidate is fp32]
+
+
+def _inputs_of(decoder: DecoderWeights) -> set[int]:
+    """How many inputs the matrices have."""
+    layer = decoder.layers[0]
+    return {decoder.width, *(len(affine.weight) for affine in (layer.attention_out, layer.mlp_in, layer.mlp_out))}
 
 
 def write_serving_graph(decoder: DecoderWeights, weights: WeightFormat, path: Path) -> Path:
-    """Writes the serving graph in a format, and returns ``path``. The same weights give the same bytes."""
+    """Writes the serving graph in a format, and returns ``path``. The same weights give the same bytes.
+
+    Raises QuantizationError when it would be larger than one file of a bundle may be.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     model = build_serving_graph(decoder, weights)
+    size_bytes = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+    if size_bytes > MAX_FILE_BYTES - GRAPH_ROOM_BYTES:
+        raise QuantizationError(
+            f"the {decoder.parameters / 1e6:,.0f} million parameters take {size_bytes / 1e9:.1f} GB in this format, "
+            f"and a bundle's graph is one file of at most {MAX_FILE_BYTES / 1e9:.1f} GB; take a smaller model"
+        )
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString(deterministic=True))
     return path
@@ -148,22 +174,26 @@ def choose_format(
     *,
     max_model_bytes: int | None = None,
     threads: int = 0,
+    precision: Precision | None = None,
 ) -> FormatReport:
     """Writes ``directory/NAME.onnx`` for each format, measures all, and chooses.
 
     Eligible is what is portable, at most ``max_model_bytes`` large, and at most 1 % above fp32 in perplexity on
-    ``held_out``; of those the fastest by the geometric mean of its decode rates at 1, 8 and 32 rows.
+    ``held_out``; of those the fastest by the geometric mean of its decode rates at 1, 8 and 32 rows. With
+    ``precision`` only formats of that precision are measured, beside fp32, which they are held against.
     Raises QuantizationError when nothing is eligible.
     """
     runners: dict[str, ModelRunner] = {}
     formats: list[Measured] = []
-    for candidate in candidates(decoder, calibration):
+    # A long context's cache would take gigabytes for nothing.
+    max_len = max(DECODE_POSITION + 1, *map(len, held_out.documents))
+    for candidate in candidates(decoder, calibration, precision):
         path = write_serving_graph(decoder, candidate.weights, directory / f"{candidate.name}.onnx")
-        runner = ModelRunner(path, slots=max(BATCHES), threads=threads)
+        runner = ModelRunner(path, slots=max(BATCHES), max_len=max_len, threads=threads)
         perplexity = score_runner(runner, held_out).perplexity
         increase = perplexity / (formats[0].perplexity if formats else perplexity) - 1
         size_bytes = path.stat().st_size
-        refused = candidate.unportable
+        refused = candidate.unportable if precision in (None, candidate.precision) else f"{precision} was asked for"
         if not increase <= MAX_PERPLEXITY_INCREASE:  # a NaN must not pass
             refused = f"perplexity more than {MAX_PERPLEXITY_INCREASE:.0%} over fp32"
         elif max_model_bytes is not None and size_bytes > max_model_bytes:

@@ -1,30 +1,110 @@
 """Recipes: short TOML files that say all of how a model is made.
 
 Every section is a dataclass; a key that it does not have, a missing one, and a value of another type are errors that
-name themselves.
+name themselves. A recipe either pretrains (sections ``model`` and ``pretrain``) or begins with a published model
+(section ``base``).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import tomllib
-import typing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from greentext.bundle import DefaultSampling
+from training.dataset import CHOICES, Choice
 from training.finetune import Tuning
 from training.pretrain import ModelShape
+from training.recipe_values import RecipeError, apply_settings, section
 from training.trainer import TrainingPlan
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
+
+__all__ = ["RECIPES", "Base", "Card", "Evaluation", "Export", "Recipe", "RecipeError", "Source", "Stage", "Tokens"]
+
+RECIPES = Path(__file__).parent / "recipes"
 
 
-class RecipeError(ValueError):
-    """A recipe cannot be used; the message names the file, the section and the key."""
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What the bundle says of itself (see ``package.CardFacts``)."""
+
+    name: str
+    description: str
+    license: str
+    limits: tuple[str, ...]
+    max_bytes: int
+    """The bundle's files together."""
+    base_model: str = ""
+    """Left out where there is a ``base``: its name and commit are taken."""
+    trained_on: tuple[str, ...] = ()
+    """Further sentences; of base and data the card tells by itself where there is a ``base``."""
+    samples: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A published model: a repository of the hub, or a directory."""
+
+    id: str
+    revision: str = "main"
+    """A commit; a branch is resolved to one at its first use, and pinned."""
+    tokenizer_revision: str = ""
+    """Where the tokenizer's files are, when the revision with the weights lacks them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A dataset of the hub, or a path; what one name of ``[data]`` stands for."""
+
+    id: str
+    revision: str = "main"
+    configuration: str = ""
+    """The dataset's own name of the configuration, where it has several and none of the recipe's name."""
+    column: str = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a text may consist of. It begins with the project's start token, always."""
+
+    context_length: int = 512
+    """In tokens; a base's longer context is cut to it, which changes nothing for texts that fit."""
+    trim_to: int = 0
+    """Tokens that the packaged vocabulary keeps, or as many as the data needs if that is more; 0 keeps all."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that makes no sense."""
+        if self.context_length < 16:
+            raise ValueError(f"context_length must be at least 16, got {self.context_length}")
+        if self.trim_to < 0:
+            raise ValueError(f"trim_to must not be negative, got {self.trim_to}")
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What is made of the tuned checkpoint."""
+
+    portable: bool = True
+    """Whether optimum's ONNX export is made, and compared with the serving graph."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What ``gtx-train evaluate`` is asked, of the bundle. 0 samples leaves it out."""
+
+    samples: int = 2000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that makes no sense."""
+        if self.samples < 0 or self.seed < 0:
+            raise ValueError(f"samples and seed must not be negative, got {self.samples} and {self.seed}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,40 +114,53 @@ class Stage:
     name: str
     tuning: Tuning
     plan: TrainingPlan
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """What the bundle says of itself (see ``package.CardFacts``)."""
-
-    name: str
-    description: str
-    base_model: str
-    license: str
-    trained_on: tuple[str, ...]
-    limits: tuple[str, ...]
-    max_bytes: int
-    """The bundle's files together."""
-    samples: int = 20
+    data: Choice = "full"
+    """Which of the data: a name of ``[data]``, a dataset's configuration, or a choice among one file's texts."""
+    only_simple: bool = False
+    """Leave out what is not in simple words (``greentext.vocabulary``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A model from stories and greentexts to a bundle."""
+    """A model, from stories or a published base to a bundle."""
 
     card: Card
     model: ModelShape
-    pretraining: TrainingPlan
+    pretraining: TrainingPlan | None
     stages: tuple[Stage, ...]
     sampling: DefaultSampling
     calibration_texts: int = field(default=160)
+    base: Base | None = None
+    data: dict[str, Source] = field(default_factory=dict)
+    tokens: Tokens = field(default_factory=Tokens)
+    export: Export = field(default_factory=Export)
+    evaluation: Evaluation = field(default_factory=Evaluation)
 
 
-SECTIONS = ("card", "model", "pretrain", "finetune", "sampling", "calibration")
+SECTIONS = (
+    "card", "model", "pretrain", "base", "data", "tokens", "finetune", "sampling", "calibration", "export",
+    "evaluation",
+)  # fmt: skip
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Reads a recipe. Raises RecipeError."""
+def recipe_paths() -> dict[str, Path]:
+    """The recipes that come along, by name."""
+    return {path.stem: path for path in sorted(RECIPES.glob("*.toml"))}
+
+
+def find_recipe(name_or_path: str) -> Path:
+    """The file of a recipe that comes along, or of one's own. Raises RecipeError."""
+    known = recipe_paths()
+    if name_or_path in known:
+        return known[name_or_path]
+    path = Path(name_or_path)
+    if path.suffix != ".toml" and not path.is_file():
+        raise RecipeError(f"there is no recipe {name_or_path}; known are {', '.join(known)}, or name a .toml file")
+    return path
+
+
+def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe, with ``SECTION.KEY=VALUE`` settings in place of what it says. Raises RecipeError."""
     try:
         with path.open("rb") as file:
             content = tomllib.load(file)
@@ -76,7 +169,7 @@ def read_recipe(path: Path) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not TOML: {error}") from error
     try:
-        return _recipe(content)
+        return _recipe(apply_settings(content, settings))
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from error
 
@@ -84,8 +177,12 @@ def read_recipe(path: Path) -> Recipe:
 def _recipe(content: dict[str, Any]) -> Recipe:
     if unknown := sorted(set(content) - set(SECTIONS)):
         raise RecipeError(f"unknown section {', '.join(unknown)}; sections are {', '.join(SECTIONS)}")
-    if missing := [name for name in ("card", "pretrain", "finetune", "sampling") if name not in content]:
+    if missing := [name for name in ("card", "finetune", "sampling") if name not in content]:
         raise RecipeError(f"section {', '.join(missing)} is missing")
+    if ("base" in content) == ("pretrain" in content):
+        raise RecipeError("one of the sections base (a published model) and pretrain (one of your own) is needed")
+    if "base" in content and "model" in content:
+        raise RecipeError("section model is for pretraining; a base has its own shape")
     stages = content["finetune"]
     if not isinstance(stages, list) or not stages:
         raise RecipeError("finetune must be one [[finetune]] table or several")
@@ -93,32 +190,58 @@ def _recipe(content: dict[str, Any]) -> Recipe:
     if set(calibration) - {"texts"} or not isinstance(calibration.get("texts", 1), int):
         raise RecipeError("calibration has one key, texts, a whole number")
     recipe = Recipe(
-        card=_section(Card, "card", content["card"]),
-        model=_section(ModelShape, "model", content.get("model", {})),
-        pretraining=_section(TrainingPlan, "pretrain", content["pretrain"]),
+        card=section(Card, "card", content["card"]),
+        model=section(ModelShape, "model", content.get("model", {})),
+        pretraining=section(TrainingPlan, "pretrain", content["pretrain"]) if "pretrain" in content else None,
         stages=tuple(_stage(stage) for stage in stages),
         sampling=_sampling(content["sampling"]),
         calibration_texts=calibration.get("texts", 160),
+        base=section(Base, "base", content["base"]) if "base" in content else None,
+        data=_data(content.get("data", {})),
+        tokens=section(Tokens, "tokens", content.get("tokens", {})),
+        export=section(Export, "export", content.get("export", {})),
+        evaluation=section(Evaluation, "evaluation", content.get("evaluation", {})),
     )
     names = [stage.name for stage in recipe.stages]
     if len(set(names)) < len(names):
         raise RecipeError(f"finetune: names must differ, got {', '.join(names)}")
+    if recipe.base is None and not (recipe.card.base_model and recipe.card.trained_on):
+        raise RecipeError("card: base_model, trained_on is missing")
+    if recipe.data and (without := sorted({stage.data for stage in recipe.stages} - set(recipe.data))):
+        raise RecipeError(f"finetune: data {', '.join(without)} is not in [data]; there is {', '.join(recipe.data)}")
+    if recipe.base is not None and any(stage.tuning.replay for stage in recipe.stages):
+        raise RecipeError("finetune: replay needs stories, which a recipe with a base has not")
     return recipe
 
 
+def _data(tables: object) -> dict[str, Source]:
+    if not isinstance(tables, dict):
+        raise RecipeError("data must be tables: [data.full], [data.thanks] ...")
+    if unknown := sorted(set(tables) - set(CHOICES)):
+        raise RecipeError(f"data: unknown name {', '.join(unknown)}; names are {', '.join(CHOICES)}")
+    return {name: section(Source, f"data.{name}", table) for name, table in tables.items()}
+
+
 def _stage(table: object) -> Stage:
-    """A stage's keys are those of Tuning and of TrainingPlan together."""
+    """A stage's keys are those of Tuning, of TrainingPlan, and its own together."""
     if not isinstance(table, dict):
         raise RecipeError("finetune must be tables")
     name = table.get("name")
     if not isinstance(name, str) or not name.isidentifier():
         raise RecipeError(f"finetune: name must be a word, got {name!r}; its checkpoint is kept under it")
-    tuning = {field_.name for field_ in dataclasses.fields(Tuning)}
-    section = f"finetune {name}"
+    own, tuning = {"name", "data", "only_simple"}, {field_.name for field_ in dataclasses.fields(Tuning)}
+    where = f"finetune {name}"
+    data, only_simple = table.get("data", "full"), table.get("only_simple", False)
+    if data not in CHOICES:
+        raise RecipeError(f"{where}: data must be one of {', '.join(CHOICES)}, got {data!r}")
+    if type(only_simple) is not bool:
+        raise RecipeError(f"{where}: only_simple must be a bool, got {only_simple!r}")
     return Stage(
         name=name,
-        tuning=_section(Tuning, section, {key: value for key, value in table.items() if key in tuning}),
-        plan=_section(TrainingPlan, section, {k: v for k, v in table.items() if k not in tuning and k != "name"}),
+        tuning=section(Tuning, where, {key: value for key, value in table.items() if key in tuning}),
+        plan=section(TrainingPlan, where, {k: v for k, v in table.items() if k not in tuning | own}),
+        data=data,
+        only_simple=only_simple,
     )
 
 
@@ -129,40 +252,3 @@ def _sampling(table: object) -> DefaultSampling:
         problems = error.errors(include_url=False)
         named = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems)
         raise RecipeError(f"sampling: {named}") from error
-
-
-Section = typing.TypeVar("Section")
-
-
-def _section(kind: type[Section], name: str, table: object) -> Section:
-    if not isinstance(table, dict):
-        raise RecipeError(f"{name} must be a table")
-    fields = {field_.name: field_ for field_ in dataclasses.fields(typing.cast("Any", kind))}
-    types = typing.get_type_hints(kind)
-    if unknown := sorted(set(table) - set(fields)):
-        raise RecipeError(f"{name}: unknown key {', '.join(unknown)}; known are {', '.join(fields)}")
-    required = [key for key, field_ in fields.items() if field_.default is dataclasses.MISSING]
-    if missing := [key for key in required if key not in table]:
-        raise RecipeError(f"{name}: {', '.join(missing)} is missing")
-    values = {key: _value(f"{name}: {key}", types[key], value) for key, value in table.items()}
-    try:
-        return kind(**values)
-    except ValueError as error:
-        raise RecipeError(f"{name}: {error}") from error
-
-
-def _value(where: str, wanted: Any, value: Any) -> Any:
-    """A TOML value as a field's type: numbers, strings, booleans, literals, tuples of strings."""
-    if typing.get_origin(wanted) is typing.Literal:
-        if value not in typing.get_args(wanted):
-            raise RecipeError(f"{where} must be one of {', '.join(typing.get_args(wanted))}, got {value!r}")
-        return value
-    if typing.get_origin(wanted) is tuple:
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise RecipeError(f"{where} must be a list of strings")
-        return tuple(value)
-    if wanted is float and type(value) is int:
-        return float(value)
-    if type(value) is not wanted:
-        raise RecipeError(f"{where} must be a {wanted.__name__}, got {value!r}")
-    return value

@@ -1,83 +1,67 @@
-"""The training loop: packed rows in, a checkpoint directory out.
+"""The training loop: packed rows in, the best weights out.
 
-Promises that an interrupted run, started again with the same arguments, resumes from its last checkpoint and sees
-the same batches in the same order. Knows nothing of where texts come from.
+Promises that an interrupted run, started again with the same arguments, resumes from its last state and has the losses
+of an uninterrupted one, and that several processes (``accelerate launch``) have those of one. Runs on a GPU where there
+is one. Knows nothing of where texts come from.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import structlog
 import torch
-from torch.nn.functional import cross_entropy
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 
-from training.attention import document_mask, fuse_attention
+from training.attention import fuse_attention
+from training.data_order import rows_of_step, share_of
+from training.optimizers import make_optimizers, update
+from training.packed_loss import PackedLoss, autocast, precision_on
 from training.packing import IGNORED
+from training.plan import TrainingPlan
+from training.processes import gather, join, on_first
+from training.progress import Progress
+from training.training_state import (
+    BEST,
+    STATE,
+    VERSION,
+    random_state,
+    read_state,
+    read_weights,
+    remove_training_state,
+    require_same,
+    restore_random_state,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from transformers import PreTrainedModel
 
     from training.packing import PackedRows
 
+__all__ = ["TrainingDivergedError", "TrainingPlan", "TrainingSummary", "remove_training_state", "train"]
+
 log = structlog.get_logger(__name__)
 
+COUNTERS = ("step", "best_loss", "best_step", "bad_evaluations", "seconds", "tokens")
 
-@dataclass(frozen=True, slots=True)
-class TrainingPlan:
-    """How long and how fast to train. Rates are peaks; learning rates follow warm-up, constant, cool-down."""
 
-    steps: int
-    batch_rows: int = 16
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.05
-    warmup_steps: int = 100
-    cooldown_steps: int = 500
-    evaluate_every_steps: int = 250
-    checkpoint_every_steps: int = 250
-    patience_evaluations: int = 0
-    """Stop after this many evaluations without a better held-out loss; 0 trains to the end."""
-    precision: Literal["bf16", "fp32"] = "fp32"
-    compile: bool = False
-    threads: int = 0
-    """Intra-op threads; 0 leaves PyTorch's choice."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Raises ValueError naming the field that makes no sense."""
-        for name in ("steps", "batch_rows", "evaluate_every_steps", "checkpoint_every_steps"):
-            if getattr(self, name) < 1:
-                msg = f"{name} must be at least 1, got {getattr(self, name)}"
-                raise ValueError(msg)
-        for name in ("learning_rate", "weight_decay", "warmup_steps", "cooldown_steps", "patience_evaluations"):
-            if getattr(self, name) < 0:
-                msg = f"{name} must not be negative, got {getattr(self, name)}"
-                raise ValueError(msg)
-
-    def rate_at(self, step: int) -> float:
-        """The share of the peak learning rate at ``step`` (0-based): linear up, flat, then 1 - sqrt down to 0.
-
-        The cool-down's form is that of Hägele et al. 2024 (arXiv:2405.18392).
-        """
-        if step < self.warmup_steps:
-            return (step + 1) / self.warmup_steps
-        cooling = step - (self.steps - self.cooldown_steps)
-        if cooling < 0 or self.cooldown_steps == 0:
-            return 1.0
-        return 1.0 - math.sqrt((cooling + 1) / (self.cooldown_steps + 1))
+class TrainingDivergedError(ValueError):
+    """Losses are numbers no longer; the message says at which step, and what to try."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSummary:
-    """What a run ended with. Losses are nats a target token."""
+    """What a run ended with. Losses are nats a target token, rates target tokens of all processes."""
 
     steps: int
     validation_loss: float
@@ -89,22 +73,21 @@ class TrainingSummary:
 def train(
     model: PreTrainedModel, training: PackedRows, validation: PackedRows, plan: TrainingPlan, directory: Path
 ) -> TrainingSummary:
-    """Trains ``model`` in place and leaves it with the weights of the best held-out loss.
+    """Trains ``model`` in place and leaves it with the weights of the best held-out loss, on the CPU.
 
-    Hidden matrices are trained with Muon (Jordan et al. 2024), embeddings, norms and biases with AdamW.
-    ``directory`` gets ``state.pt`` (to resume from) and ``log.jsonl`` (one object an evaluation).
+    ``directory`` gets ``state.pt`` (to resume from), ``best.pt``, ``log.jsonl`` and TensorBoard's event files, all from
+    the first process. Every process calls this with the same arguments, and leaves with the same weights. Raises
+    ValueError when plan and rows do not go together, TrainingStateError when ``directory`` holds another run,
+    TrainingDivergedError when the loss is no number.
     """
     if len(training) == 0 or validation.target_tokens == 0:
-        msg = "training and validation need at least one packed row each; give more text or a larger share"
-        raise ValueError(msg)
-    directory.mkdir(parents=True, exist_ok=True)
+        raise ValueError("training and validation need at least one packed row each; give more text or a larger share")
     if plan.threads:
         torch.set_num_threads(plan.threads)
-    torch.manual_seed(plan.seed)
-    fuse_attention(model)
-    run = _Run(model, training, validation, plan, directory)
+    run = _Run(model, training, validation, plan.for_rows(len(training)), directory)
     run.resume()
-    return run.finish(run.loop())
+    run.loop()
+    return run.finish()
 
 
 class _Run:
@@ -116,165 +99,187 @@ class _Run:
         plan: TrainingPlan,
         directory: Path,
     ) -> None:
+        join()
+        # Precision is ours (autocast and scaler below): accelerate fixes it for the life of a program, plans do not.
+        self.accelerator = Accelerator(
+            mixed_precision="no",
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
+        )
+        self.processes, self.process = self.accelerator.num_processes, self.accelerator.process_index
+        self.device: torch.device = self.accelerator.device
+        self.precision = precision_on(plan.precision, self.device)
         self.model, self.training, self.validation, self.plan, self.directory = (
             model, training, validation, plan, directory,
         )  # fmt: skip
-        hidden = [p for name, p in model.named_parameters() if p.ndim == 2 and ".h." in name]
-        others = [p for name, p in model.named_parameters() if not (p.ndim == 2 and ".h." in name)]
-        self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.Muon(
-                hidden, lr=plan.learning_rate, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"
-            ),
-            torch.optim.AdamW(others, lr=plan.learning_rate, weight_decay=0.0, betas=(0.9, 0.95), fused=True),
-        ]
-        loss = cast("Callable[..., torch.Tensor]", self._loss)
-        self.loss = torch.compile(loss, dynamic=False) if plan.compile else loss
+        torch.manual_seed(plan.seed + self.process)
+        fuse_attention(model, max(rows.input_ids.shape[1] for rows in (training, validation)))
+        self.loss = PackedLoss(model, compiled=plan.compile)
+        self.parallel_loss = self.accelerator.prepare_model(self.loss)
+        self.optimizers = make_optimizers(model, plan)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.step = 0
         self.best_loss, self.best_step, self.bad_evaluations = math.inf, 0, 0
         self.seconds, self.tokens = 0.0, 0
+        self.progress: Progress | None = None
 
-    def _loss(
-        self, input_ids: torch.Tensor, labels: torch.Tensor, position_ids: torch.Tensor, mask: torch.Tensor
-    ) -> torch.Tensor:
-        hidden = self.model.transformer(
-            input_ids=input_ids, position_ids=position_ids, attention_mask=mask, use_cache=False
-        )[0]
-        logits = self.model.lm_head(hidden).float()
-        return cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
-
-    def _batch_loss(self, rows: PackedRows, indices: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[torch.Tensor, int]:
-        labels = torch.from_numpy(rows.labels[indices])
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.plan.precision == "bf16"):
-            total = self.loss(
-                torch.from_numpy(rows.input_ids[indices]),
-                labels,
-                torch.from_numpy(rows.position_ids[indices]),
-                document_mask(torch.from_numpy(rows.document_ids[indices])),
-            )
-        return total, int((labels != IGNORED).sum())
-
-    def _indices(self, step: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """The rows of batch ``step``: a fresh permutation each epoch, a function of seed and step alone."""
-        wanted = np.arange(step * self.plan.batch_rows, (step + 1) * self.plan.batch_rows)
-        epochs, places = np.divmod(wanted, len(self.training))
-        order = {
-            int(epoch): np.random.default_rng([self.plan.seed, int(epoch)]).permutation(len(self.training))
-            for epoch in np.unique(epochs)
-        }
-        return np.array([order[int(epoch)][place] for epoch, place in zip(epochs, places, strict=True)], np.int64)
-
-    def loop(self) -> int:
+    def loop(self) -> None:
         plan = self.plan
         self.model.train()
         while self.step < plan.steps and not self._out_of_patience:
             started = time.perf_counter()
-            for optimizer in self.optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = plan.learning_rate * plan.rate_at(self.step)
-            total, tokens = self._batch_loss(self.training, self._indices(self.step))
-            (total / max(tokens, 1)).backward()
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            for optimizer in self.optimizers:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
+            total, tokens = self._pass_over(self._rows_of(self.step))
+            norm = update(
+                self.model,
+                self.optimizers,
+                self.scaler,
+                rate=plan.learning_rate * plan.rate_at(self.step),
+                max_gradient_norm=plan.max_gradient_norm,
+            )
             self.step += 1
-            self.seconds += time.perf_counter() - started
             self.tokens += tokens
-            if self.step == plan.steps or self.step % plan.evaluate_every_steps == 0:
-                self._evaluate(total.item() / max(tokens, 1))
-            last = self.step == plan.steps or self._out_of_patience
-            if last or self.step % plan.checkpoint_every_steps == 0:
+            self.seconds += time.perf_counter() - started
+            last = self.step == plan.steps
+            evaluates = last or self.step % plan.evaluate_every_steps == 0
+            saves = last or self.step % plan.checkpoint_every_steps == 0
+            if evaluates or saves or self.step % plan.log_every_steps == 0:
+                row = self._figures(total, tokens, norm)
+                if evaluates:
+                    row |= {"validation_loss": round(self._evaluate(), 4)}
+                if self.progress is not None:
+                    self.progress.record(row)
+            if saves or self._out_of_patience:
                 self._save_state()
-        return self.step
+
+    def _rows_of(self, step: int) -> NDArray[np.int64]:
+        return rows_of_step(step, batch_rows=self.plan.batch_rows, rows=len(self.training), seed=self.plan.seed)
+
+    def _passes(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        plan = self.plan
+        return share_of(rows, process=self.process, processes=self.processes, micro_batch_rows=plan.micro_batch_rows)
+
+    def _pass_over(self, rows: NDArray[np.int64]) -> tuple[torch.Tensor, int]:
+        """Gradients of one batch; returns this process's summed loss, and the batch's target tokens over all."""
+        tokens = int((self.training.labels[rows] != IGNORED).sum())
+        passes = self._passes(rows)
+        summed = torch.zeros((), device=self.device)
+        for number, micro_batch in enumerate(passes, start=1):
+            last = number == len(passes)
+            with nullcontext() if last else self.accelerator.no_sync(self.parallel_loss):
+                total = self._total(self.parallel_loss, self.training.take(micro_batch))
+                # Every token of the batch counts alike, whichever process and pass it is in. Gradients are averaged
+                # over processes, so the mean over the batch is the sum times their number.
+                self.scaler.scale(total * self.processes / max(tokens, 1)).backward()
+            summed += total.detach()
+        return summed, tokens
+
+    def _total(self, loss: torch.nn.Module, rows: PackedRows) -> torch.Tensor:
+        tensors = (rows.input_ids, rows.labels, rows.position_ids, rows.document_ids)
+        with autocast(self.precision, self.device):
+            total: torch.Tensor = loss(*(torch.from_numpy(array).to(self.device) for array in tensors))
+        return total
+
+    def _figures(self, total: torch.Tensor, tokens: int, norm: torch.Tensor) -> dict[str, Any]:
+        """What is known of the last step. Raises TrainingDivergedError before anything of it is saved."""
+        loss = sum(gather(total.item())) / max(tokens, 1)
+        # In fp16 gradients overflow now and then; the scaler leaves such a step out.
+        if not (math.isfinite(loss) and (self.precision == "fp16" or math.isfinite(norm.item()))):
+            raise TrainingDivergedError(
+                f"the loss is {loss} and the gradient's length {norm.item()} at step {self.step}; lower learning_rate, "
+                f"lengthen warmup_steps, or use another precision, and remove {self.directory / STATE}"
+            )
+        return {
+            "step": self.step,
+            "epoch": round(self.step * self.plan.batch_rows / len(self.training), 3),
+            "training_loss": round(loss, 4),
+            "gradient_norm": round(norm.item(), 4) if math.isfinite(norm.item()) else 0.0,
+            "learning_rate": self.plan.learning_rate * self.plan.rate_at(self.step - 1),
+            "tokens": self.tokens,
+            "seconds": round(self.seconds, 3),
+            "tokens_per_second": round(self.tokens / max(self.seconds, 1e-9)),
+            "seconds_left": round((self.plan.steps - self.step) * self.seconds / self.step),
+        }
 
     @property
     def _out_of_patience(self) -> bool:
         return 0 < self.plan.patience_evaluations <= self.bad_evaluations
 
     @torch.no_grad()
-    def _evaluate(self, training_loss: float) -> None:
+    def _evaluate(self) -> float:
+        """The held-out loss over all processes; the best weights so far are kept."""
         self.model.eval()
-        total, tokens, rows = 0.0, 0, self.plan.batch_rows
-        for start in range(0, len(self.validation), rows):
+        rows = len(self._passes(np.arange(self.plan.batch_rows))[0])
+        mine = np.arange(self.process, len(self.validation), self.processes)
+        total, tokens = 0.0, 0
+        for start in range(0, len(mine), rows):
             # The last batch wraps around so that every batch has one shape; what repeats is not counted.
             wanted = np.arange(start, start + rows)
-            labels = self.validation.labels[wanted % len(self.validation)].copy()
-            labels[wanted >= len(self.validation)] = IGNORED
-            batch = self.validation.__class__(
-                self.validation.input_ids[wanted % len(self.validation)],
-                labels,
-                self.validation.position_ids[wanted % len(self.validation)],
-                self.validation.document_ids[wanted % len(self.validation)],
-            )
-            loss, counted = self._batch_loss(batch, np.arange(rows))
-            total, tokens = total + loss.item(), tokens + counted
+            batch = self.validation.take(mine[wanted % len(mine)])
+            batch.labels[wanted >= len(mine)] = IGNORED
+            total, tokens = total + self._total(self.loss, batch).item(), tokens + batch.target_tokens
         self.model.train()
-        loss_value = total / tokens
-        if loss_value < self.best_loss:
-            self.best_loss, self.best_step, self.bad_evaluations = loss_value, self.step, 0
-            part = self.directory / "best.pt.part"
-            torch.save(self.model.state_dict(), part)
-            part.replace(self.directory / "best.pt")
+        parts = gather((total, tokens))
+        loss = sum(part for part, _ in parts) / sum(count for _, count in parts)
+        if loss < self.best_loss:
+            self.best_loss, self.best_step, self.bad_evaluations = loss, self.step, 0
+            if self.accelerator.is_main_process:
+                write_atomically(self.model.state_dict(), self.directory / BEST)
         else:
             self.bad_evaluations += 1
-        rate = self.tokens / max(self.seconds, 1e-9)
-        left = (self.plan.steps - self.step) * self.seconds / max(self.step, 1)
-        row = {
-            "step": self.step, "training_loss": round(training_loss, 4), "validation_loss": round(loss_value, 4),
-            "tokens_per_second": round(rate), "seconds_left": round(left),
-        }  # fmt: skip
-        log.info("evaluated", steps=self.plan.steps, **row)
-        with (self.directory / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        return loss
+
+    @property
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same for a run to go on; how long it is may change."""
+        names = ("batch_rows", "seed", "optimizer")
+        plan = {name: getattr(self.plan, name) for name in names}
+        return {**plan, "precision": self.precision, "training_rows": self.training.sha256()}
 
     def _save_state(self) -> None:
+        randoms = gather(random_state())
+        if not self.accelerator.is_main_process:
+            return
         state = {
+            "version": VERSION,
+            "identity": self._identity,
+            "plan": asdict(self.plan),
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "torch_rng": torch.get_rng_state(),
-            "counters": {
-                name: getattr(self, name)
-                for name in ("step", "best_loss", "best_step", "bad_evaluations", "seconds", "tokens")
-            },
-            "plan": asdict(self.plan),
+            "scaler": self.scaler.state_dict(),
+            "random": randoms,
+            "counters": {name: getattr(self, name) for name in COUNTERS},
         }
-        part = self.directory / "state.pt.part"
-        torch.save(state, part)
-        part.replace(self.directory / "state.pt")
+        write_atomically(state, self.directory / STATE)
 
     def resume(self) -> None:
-        path = self.directory / "state.pt"
-        if not path.exists():
-            return
-        state = torch.load(path, weights_only=True)
-        for name in ("batch_rows", "seed", "precision"):
-            if state["plan"][name] != getattr(self.plan, name):
-                msg = (
-                    f"{path} was written with {name}={state['plan'][name]}, this run has {getattr(self.plan, name)}; "
-                    f"train into another directory, or remove it to start anew"
-                )
-                raise ValueError(msg)
-        self.model.load_state_dict(state["model"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        torch.set_rng_state(state["torch_rng"])
-        for name, value in state["counters"].items():
-            setattr(self, name, value)
-        self._forget_evaluations_after(self.step)
-        log.info("resumed", step=self.step, directory=str(self.directory))
+        state = on_first(lambda: read_state(self.directory))
+        if state is not None:
+            require_same(state["identity"], self._identity, self.directory / STATE)
+            self.model.load_state_dict(state["model"])
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
+            self.scaler.load_state_dict(state["scaler"])
+            for name, value in state["counters"].items():
+                setattr(self, name, value)
+            if len(state["random"]) == self.processes:
+                restore_random_state(state["random"][self.process])
+            else:
+                # Exact but for dropout: what was kept is of another number of processes.
+                torch.manual_seed(_seed(self.plan.seed, self.step, self.process))
+        if self.accelerator.is_main_process:
+            self.progress = Progress(self.directory, step=self.step, steps=self.plan.steps)
+            log.info(
+                "begins" if state is None else "resumed", step=self.step, steps=self.plan.steps,
+                rows=len(self.training), tokens=self.training.target_tokens, device=str(self.device),
+                processes=self.processes, precision=self.precision, directory=str(self.directory),
+            )  # fmt: skip
 
-    def _forget_evaluations_after(self, step: int) -> None:
-        """What was logged after the state was saved is logged again."""
-        path = self.directory / "log.jsonl"
-        if path.exists():
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            path.write_text("".join(line for line in lines if json.loads(line)["step"] <= step), encoding="utf-8")
-
-    def finish(self, steps: int) -> TrainingSummary:
-        self.model.load_state_dict(torch.load(self.directory / "best.pt", weights_only=True))
-        self.model.eval()
+    def finish(self) -> TrainingSummary:
+        if self.progress is not None:
+            self.progress.close()
+        self.model.load_state_dict(on_first(lambda: read_weights(self.directory / BEST)))
+        self.model.eval().to("cpu")
         return TrainingSummary(
-            steps=steps,
+            steps=self.step,
             validation_loss=self.best_loss,
             best_step=self.best_step,
             tokens_per_second=self.tokens / max(self.seconds, 1e-9),
@@ -282,7 +287,5 @@ class _Run:
         )
 
 
-def remove_training_state(directory: Path) -> None:
-    """Deletes what a finished run no longer needs (optimizer state and the best weights beside the checkpoint)."""
-    for name in ("state.pt", "best.pt"):
-        (directory / name).unlink(missing_ok=True)
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from onnx import TensorProto, helper
 
-from training.decode_graph import MICROSOFT, GraphBuilder
+from training.decode_graph import LAST_AXIS, MICROSOFT, UNEMBED, GraphBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
-UNEMBED = "unembed"
-"""The name under which the output projection's input is calibrated."""
+
+def _plus(graph: GraphBuilder, y: str, name: str, bias: Array | None) -> str:
+    return y if bias is None else graph.op("Add", [y, graph.weight(f"{name}.bias", bias)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +40,17 @@ class Fp32:
     def affine(self, graph: GraphBuilder, x: str, name: str, affine: Affine) -> str:
         """See WeightFormat."""
         y = graph.op("MatMul", [x, graph.weight(f"{name}.weight", affine.weight)])
-        return y if affine.bias is None else graph.op("Add", [y, graph.weight(f"{name}.bias", affine.bias)])
+        return _plus(graph, y, name, affine.bias)
 
     def embed(self, graph: GraphBuilder, ids: str, table: Array) -> str:
         """See WeightFormat."""
         return graph.op("Gather", [graph.weight("token_embedding", table), ids])
 
-    def unembed(self, graph: GraphBuilder, x: str, table: Array) -> str:
+    def unembed(self, graph: GraphBuilder, x: str, table: Array, bias: Array | None) -> str:
         """See WeightFormat."""
         # ONNX Runtime folds the transposition when it loads the graph.
         stored = graph.op("Transpose", [graph.weight("token_embedding", table)], perm=[1, 0])
-        return graph.op("MatMul", [x, stored])
+        return _plus(graph, graph.op("MatMul", [x, stored]), UNEMBED, bias)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,10 @@ class Calibrating(Fp32):
         self._report(graph, x, name)
         return Fp32.affine(self, graph, x, name, affine)
 
-    def unembed(self, graph: GraphBuilder, x: str, table: Array) -> str:
+    def unembed(self, graph: GraphBuilder, x: str, table: Array, bias: Array | None) -> str:
         """See WeightFormat."""
         self._report(graph, x, UNEMBED)
-        return Fp32.unembed(self, graph, x, table)
+        return Fp32.unembed(self, graph, x, table, bias)
 
     @staticmethod
     def _report(graph: GraphBuilder, x: str, name: str) -> None:
@@ -136,9 +137,6 @@ class _Int8Weights:
         return graph.op("Transpose", [stored], perm=[1, 0]), scales
 
 
-LAST_AXIS = np.array([-1], np.int64)
-
-
 @dataclass(frozen=True, slots=True)
 class Int8Static(_Int8Weights):
     """8-bit activations in ranges measured on sample texts (``calibrate``): one small step a matrix, the fastest."""
@@ -149,9 +147,9 @@ class Int8Static(_Int8Weights):
         """See WeightFormat."""
         return self._multiply(graph, x, name, self._stored(graph, name, affine.weight), affine.bias)
 
-    def unembed(self, graph: GraphBuilder, x: str, table: Array) -> str:
+    def unembed(self, graph: GraphBuilder, x: str, table: Array, bias: Array | None) -> str:
         """See WeightFormat."""
-        return self._multiply(graph, x, UNEMBED, self._stored_table(graph, table), None)
+        return self._multiply(graph, x, UNEMBED, self._stored_table(graph, table), bias)
 
     def _multiply(self, graph: GraphBuilder, x: str, name: str, stored: tuple[str, str], bias: Array | None) -> str:
         covered = self.ranges[name]
@@ -169,12 +167,11 @@ class Int8Rows(_Int8Weights):
 
     def affine(self, graph: GraphBuilder, x: str, name: str, affine: Affine) -> str:
         """See WeightFormat."""
-        y = self._multiply(graph, x, self._stored(graph, name, affine.weight))
-        return y if affine.bias is None else graph.op("Add", [y, graph.weight(f"{name}.bias", affine.bias)])
+        return _plus(graph, self._multiply(graph, x, self._stored(graph, name, affine.weight)), name, affine.bias)
 
-    def unembed(self, graph: GraphBuilder, x: str, table: Array) -> str:
+    def unembed(self, graph: GraphBuilder, x: str, table: Array, bias: Array | None) -> str:
         """See WeightFormat."""
-        return self._multiply(graph, x, self._stored_table(graph, table))
+        return _plus(graph, self._multiply(graph, x, self._stored_table(graph, table)), UNEMBED, bias)
 
     def _multiply(self, graph: GraphBuilder, x: str, stored: tuple[str, str]) -> str:
         axes = graph.weight("last_axis", LAST_AXIS)
@@ -205,9 +202,9 @@ class Blocks:
         """See WeightFormat."""
         return graph.op("Gather", [graph.weight("token_embedding", table), ids])
 
-    def unembed(self, graph: GraphBuilder, x: str, table: Array) -> str:
+    def unembed(self, graph: GraphBuilder, x: str, table: Array, bias: Array | None) -> str:
         """See WeightFormat. The lookup keeps a table of its own in fp32."""
-        return self._multiply(graph, x, UNEMBED, table, None)
+        return self._multiply(graph, x, UNEMBED, table, bias)
 
     def _multiply(self, graph: GraphBuilder, x: str, name: str, rows: Array, bias: Array | None) -> str:
         out, inner = rows.shape

@@ -29,6 +29,7 @@ LANGUAGE: Final = "eng"
 MARGIN_PX: Final = 12
 """White around a line, without which Tesseract loses its first and last letters."""
 _CONFIG: Final = "--oem 1 --psm 7"
+_DIGITS: Final = f"{_CONFIG} -c tessedit_char_whitelist=0123456789"
 _INSTALL: Final = "on Debian and Ubuntu, apt-get install tesseract-ocr; on macOS, brew install tesseract"
 
 
@@ -101,8 +102,10 @@ def engine_version() -> str:
     return version
 
 
-def read_lines(lines: Sequence[Floats], scales: Sequence[float], timeout_s: float) -> list[ReadLine]:
-    """Reads lines, each (height, width) from 0, paper, to 1, ink, after scaling it.
+def read_lines(
+    lines: Sequence[Floats], scales: Sequence[float], timeout_s: float, *, digits: bool = False
+) -> list[ReadLine]:
+    """Reads lines, each (height, width) from 0, paper, to 1, ink, after scaling it; as digits only if so asked.
 
     Raises:
         EngineTimeoutError: It took longer than `timeout_s`.
@@ -122,7 +125,7 @@ def read_lines(lines: Sequence[Floats], scales: Sequence[float], timeout_s: floa
             paths.append(str(path))
         listing = folder / "lines.txt"
         listing.write_text("\n".join(paths) + "\n", encoding="utf-8")
-        return _by_line(_recognised(listing, timeout_s), scales)
+        return _by_line(_recognised(listing, timeout_s, _DIGITS if digits else _CONFIG), scales)
 
 
 def _picture(line: Floats, scale: float) -> Image.Image:
@@ -135,10 +138,10 @@ def _picture(line: Floats, scale: float) -> Image.Image:
     return sheet
 
 
-def _recognised(listing: Path, timeout_s: float) -> dict[str, list[Any]]:
+def _recognised(listing: Path, timeout_s: float, config: str) -> dict[str, list[Any]]:
     try:
         found: dict[str, list[Any]] = pytesseract.image_to_data(
-            str(listing), lang=LANGUAGE, config=_CONFIG, timeout=timeout_s, output_type=pytesseract.Output.DICT
+            str(listing), lang=LANGUAGE, config=config, timeout=timeout_s, output_type=pytesseract.Output.DICT
         )
     except pytesseract.TesseractNotFoundError as error:
         raise EngineMissingError(f"Tesseract is not installed: {_INSTALL}") from error

@@ -128,7 +128,8 @@ def find_lines(ink: Ink, free: Mask, glyph_px: float) -> list[Line]:
     order = members[np.argsort(strip_of[members + 1], kind="stable")]
     bounds = np.flatnonzero(np.diff(strip_of[order + 1])) + 1
     lines = [_line(ink, part) for pieces in np.split(order, bounds) for part in _apart(ink, pieces, glyph_px)]
-    specks = [line for line in lines if line.height < 0.45 * glyph_px and line.right - line.left < 0.8 * glyph_px]
+    # Also the tails that were cut from a line, however many side by side.
+    specks = [line for line in lines if line.height < 0.5 * glyph_px]
     text = [line for line in lines if line not in specks]
     return _with_specks(ink, _joined(ink, text, glyph_px), specks, glyph_px)
 

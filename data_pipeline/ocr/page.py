@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from data_pipeline.ocr import repair
-from data_pipeline.ocr.engine import read_lines
+from data_pipeline.ocr.engine import ReadLine, Word, read_lines
 from data_pipeline.ocr.glyphs import looked_at
 from data_pipeline.ocr.ink import find_ink
 from data_pipeline.ocr.layout import crop, find_posts
@@ -23,7 +23,6 @@ from data_pipeline.ocr.marker import INKED, MIN_MATCH, marker_match, without_mar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from data_pipeline.ocr.engine import ReadLine
     from data_pipeline.ocr.ink import Floats, Ink, Pixels
     from data_pipeline.ocr.layout import Line, Page
 
@@ -35,7 +34,7 @@ SECOND_GLYPH_PX: Final = 32.0
 UNSURE: Final = 0.9
 LIKELY_MATCH: Final = 0.45
 """What begins so where a line must begin is a marker, however damaged."""
-HALF_LIKELY_MATCH: Final = 0.68
+HALF_LIKELY_MATCH: Final = 0.73
 """The same where a line may begin, or just as well go on."""
 SECOND_MATCH: Final = 0.88
 """Two markers quote another post; that is rare, and no `t` may be taken for one."""
@@ -144,7 +143,34 @@ def _read(strips: list[_Strip], glyph_px: float, ends_s: float) -> list[ReadLine
     for index, line in zip(unsure, again, strict=True):
         if _plausibility(line) > _plausibility(read[index]):
             read[index] = line
+    return _with_ages(strips, read, glyph_px, ends_s)
+
+
+def _with_ages(strips: list[_Strip], read: list[ReadLine], glyph_px: float, ends_s: float) -> list[ReadLine]:
+    """Reads `be 8` for `bes`: many a story opens so, and a digit alone looks like a letter."""
+    ages = {
+        index: cover
+        for index, line in enumerate(read)
+        if strips[index].begins and repair.is_age(line.text)
+        for cover in [_last_glyph(strips[index].cover, glyph_px)]
+        if cover is not None
+    }
+    scales = [READ_GLYPH_PX / glyph_px] * len(ages)
+    digits = read_lines(list(ages.values()), scales, ends_s - time.monotonic(), digits=True)
+    for index, digit in zip(ages, digits, strict=True):
+        if digit.text.isdigit():
+            sure = min(digit.confidence, read[index].confidence)
+            read[index] = ReadLine((Word("be", read[index].confidence, 0.0), Word(digit.text, sure, 0.0)))
     return read
+
+
+def _last_glyph(cover: Floats, glyph_px: float) -> Floats | None:
+    """The last letter of a line; None where it does not stand apart."""
+    columns = np.flatnonzero((cover > INKED).any(axis=0))
+    gaps = np.flatnonzero(np.diff(columns) > 0.25 * glyph_px)
+    if not len(gaps):
+        return None
+    return cover[:, max(0, int(columns[gaps[-1] + 1]) - 2) :]
 
 
 def _plausibility(line: ReadLine) -> tuple[int, float]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MARKER: Final = re.compile(r"""[>}\]»›)]\s*|[‘'`]\s?(?=\w)|[a>S]\s(?=be\b)|[SsP](?=[A-Z][a-z])""")  # noqa: RUF001
 _SURE_MARKER: Final = re.compile(r"[>}\]»›]\s*")  # noqa: RUF001
 _WORD: Final = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")  # noqa: RUF001
-SURE: Final = 0.9
+SURE: Final = 0.93
 """Confidence from which a word is left as it was read."""
 # Right:read. Each is tried where a word is in no vocabulary; one replacement that leads to a word is taken.
 _ALIKE: Final = """
@@ -31,11 +31,15 @@ _ALIKE: Final = """
     l:1 s:5 n:ri ri:n u:ii u:v v:u d:cl w:vv fi:h li:h g:q q:g y:v v:y k:lc ll:U ll:II th:tn
 """
 _CONFUSIONS: Final = tuple((right, read) for right, _, read in (pair.partition(":") for pair in _ALIKE.split()))
+# What OCR makes of `it is` and its like, however sure it is.
+_RUN_TOGETHER: Final = {
+    "iiis": "it is", "iis": "it is", "itis": "it is", "ltis": "it is", "ttis": "it is", "tam": "I am", "lam": "I am",
+}  # fmt: skip
 # What OCR makes of `i`, `is`, `in`, `it`, `if`, where it is no word.
 _SHORT: Final = {
     "ts": "is", "tn": "in", "tt": "it", "tf": "if", "ls": "is", "ln": "in", "lt": "it", "lf": "if", "1s": "is",
     "1n": "in", "1t": "it", "l": "I", "1m": "I'm", "ld": "I'd", "l'm": "I'm", "l'll": "I'll", "l've": "I've",
-    "l'd": "I'd", "tam": "I am", "iiis": "it is", "iis": "it is", "itis": "it is", "ltis": "it is", "ttis": "it is",
+    "l'd": "I'd",
 }  # fmt: skip
 # A post's head (a name and a date, or its number), what stands at a picture, links to posts, and what apps write.
 _INTERFACE: Final = re.compile(
@@ -43,6 +47,7 @@ _INTERFACE: Final = re.compile(
     r"|^File:? |\(\d+ [KM]B, \d+x\d+|^\d+ [KM]B (?:JPG|PNG|GIF|WEBM)$|^[>}»]{2}\d{5,}"
     r"|^\d+ (?:Replies|Images)\b|^\[(?:Return|Catalog|Reply|Post a Reply)\b"
 )
+_AGE: Final = re.compile(r"\W?\s?[bBh]e\s?[sSGBbgoOlI&Q]\W?")
 _FILE_ENDINGS: Final = frozenset(
     ("com", "org", "net", "gov", "io", "jpg", "jpeg", "png", "gif", "webm", "pdf", "exe", "mp3", "mp4")
 )
@@ -55,6 +60,11 @@ _SHORT_WORDS: Final = frozenset(
 )  # fmt: skip
 _CAPITAL_WITHIN: Final = re.compile(r"(?<=[a-z,] )(I[fnst]|It's|Isn't)(?![\w'])")
 _LONE_I: Final = re.compile(r"(?<![\w'])[Ii](?=$|[ ,.!?\"]|'(?:m|ll|d|ve)\b)")
+
+
+def is_age(read: str) -> bool:
+    """Whether a line seems to be `be` and a digit that was read as a letter."""
+    return _AGE.fullmatch(read) is not None
 
 
 def is_interface(read: str) -> bool:
@@ -110,7 +120,8 @@ def words_text(words: Sequence[tuple[str, float]]) -> str:
     """The text of words, each with Tesseract's confidence from 0 to 1; those it was unsure of are put right."""
     texts = _bars(" ".join(text for text, _ in words)).split(" ")
     pairs = zip(texts, (sure for _, sure in words), strict=True) if words else ()
-    return " ".join(text if sure >= SURE else _WORD.sub(_replaced, text) for text, sure in pairs)
+    mended = " ".join(text if sure >= SURE else _WORD.sub(_replaced, text) for text, sure in pairs)
+    return _WORD.sub(lambda match: _RUN_TOGETHER.get(match[0].lower(), match[0]), mended)
 
 
 def _replaced(match: re.Match[str]) -> str:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.training.conftest import CONTEXT_LENGTH, tiny_model
+from tests.training.counting import tiny_llama
 from training.attention import document_mask, fuse_attention
 from training.packing import pack
 
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-@pytest.fixture(params=["gpt2", "gpt_neo"])
+@pytest.fixture(params=["gpt2", "gpt_neo", "llama"])
 def model(request: pytest.FixtureRequest) -> PreTrainedModel:
-    return tiny_model(request.param, 50)
+    return tiny_llama(50) if request.param == "llama" else tiny_model(request.param, 50)
 
 
 def documents(count: int, seed: int = 0) -> list[list[int]]:
@@ -24,11 +25,12 @@ def documents(count: int, seed: int = 0) -> list[list[int]]:
     return [rng.integers(1, 50, int(rng.integers(3, 30))).tolist() for _ in range(count)]
 
 
-def test_packed_rows_give_each_document_the_logits_it_has_alone(model: PreTrainedModel) -> None:
+@pytest.mark.parametrize("row_tokens", [CONTEXT_LENGTH, 3 * CONTEXT_LENGTH])
+def test_packed_rows_give_each_document_the_logits_it_has_alone(model: PreTrainedModel, row_tokens: int) -> None:
     texts = documents(9)
     alone = {tuple(text): model(torch.tensor([text])).logits[0].detach() for text in texts}
-    packed = pack(texts, CONTEXT_LENGTH, fill_id=0)
-    fuse_attention(model)
+    packed = pack(texts, row_tokens, fill_id=0, document_tokens=CONTEXT_LENGTH)
+    fuse_attention(model, row_tokens)
     with torch.no_grad():
         logits = model(
             input_ids=torch.from_numpy(packed.input_ids),

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from training.checkpoint import begin_with_start_token, load_checkpoint, save_checkpoint
 from training.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("embedded", "pretrain", "finetune", "evaluate", "export", "package")
+COMMANDS = (
+    "recipes", "run", "base", "data", "embedded", "pretrain", "finetune", "trim", "export", "package", "evaluate",
+    "compare", "import", "publish",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -50,10 +54,10 @@ def test_wrong_arguments_end_with_2(arguments: list[str], capsys: pytest.Capture
         (["pretrain", "none.txt", "--recipe", "none.toml"], "none.toml does not exist"),
         (["pretrain", "none.txt"], "none.txt does not exist"),
         (["finetune", "nowhere"], "model.safetensors does not exist"),
-        (["evaluate", "nowhere"], "nowhere is no checkpoint"),
+        (["evaluate", "nowhere"], "nowhere is no directory"),
         (["export", "nowhere", "out"], "nowhere is no checkpoint"),
         (["package", "nowhere"], "nowhere is no checkpoint"),
-        (["evaluate", "nowhere", "--samples", "3"], "samples come from a bundle"),
+        (["compare", "nowhere"], "evaluate the model first"),
     ],
 )
 def test_what_cannot_be_done_ends_with_1_and_says_why(
@@ -65,7 +69,7 @@ def test_what_cannot_be_done_ends_with_1_and_says_why(
     greentexts_path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    texts = [] if arguments[0] == "export" else ["--greentexts", str(greentexts_path)]
+    texts = [] if arguments[0] in ("export", "compare") else ["--greentexts", str(greentexts_path)]
     assert main([*arguments, *texts]) == 1
     said = capsys.readouterr()
     assert message in said.err
@@ -73,14 +77,22 @@ def test_what_cannot_be_done_ends_with_1_and_says_why(
     assert said.out == ""
 
 
-def test_a_checkpoint_is_evaluated(
-    checkpoint_directory: Path, greentexts_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_checkpoint_is_evaluated_and_compared(
+    checkpoint_directory: Path, greentexts_path: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert main(["evaluate", str(checkpoint_directory), "--greentexts", str(greentexts_path), "--genre", "thanks"]) == 0
+    tuned = tmp_path / "tuned"
+    checkpoint = load_checkpoint(checkpoint_directory)
+    begin_with_start_token(checkpoint)
+    save_checkpoint(checkpoint.model, checkpoint.tokenizer, tuned)
+    data = ["--data", str(greentexts_path), "--choice", "thanks", "--samples", "0"]
+    assert main(["evaluate", str(tuned), *data, "--out", str(tmp_path / "reports")]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["genre"] == "thanks"
-    assert result["bits_per_byte"] > 0
-    assert result["texts"] > 0
+    assert result["models"]["tuned"]["bits_per_byte"]["value"] > 0
+    assert (tmp_path / "reports" / "tuned" / "report.md").is_file()
+    found = str(tmp_path / "reports" / "tuned")
+    assert main(["compare", found, found, "--out", str(tmp_path / "table")]) == 0
+    assert len(json.loads(capsys.readouterr().out)["models"]) == 2
+    assert (tmp_path / "table" / "comparison.md").is_file()
 
 
 def test_an_interrupted_command_says_how_to_go_on(
@@ -91,6 +103,6 @@ def test_an_interrupted_command_says_how_to_go_on(
     def interrupted(options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "pretrain", interrupted)
+    monkeypatch.setitem(commands.COMMANDS, "pretrain", interrupted)
     assert main(["pretrain", "stories.txt"]) == 1
     assert "start it again" in capsys.readouterr().err

@@ -4,12 +4,15 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
+from tests.training.conftest import CONTEXT_LENGTH, tiny_model
+from tests.training.counting import tiny_llama
 from training import finetune as module
-from training.checkpoint import CheckpointError, load_checkpoint
-from training.corpus import CorpusError, read_greentexts, take_split
+from training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from training.corpus import CorpusError, Document, read_greentexts, take_split
 from training.evaluate import hold_out, score_model
-from training.finetune import Tuning, finetune, greentexts_of
+from training.finetune import Tuning, TuningTexts, finetune, finetune_on, greentexts_of
 from training.tokenizer import END_TOKEN_ID, START_TOKEN_ID
 from training.trainer import TrainingPlan
 
@@ -102,6 +105,40 @@ def test_replayed_stories_take_their_share_and_begin_as_in_pretraining(
     assert all(first == START_TOKEN_ID for first, _, _ in decoded(checkpoint_directory, seen["validation"]))
 
 
+def test_rows_may_be_longer_than_the_context_and_no_text_is(
+    checkpoint_directory: Path, greentexts_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = Document(text=">be me\n" + ">and then\n" * 60)
+    texts = [document for document in read_greentexts(greentexts_path) if document.genre == "thanks"]
+    seen = seen_in_training(monkeypatch)
+    with pytest.raises(seen["stop"]):  # type: ignore[arg-type]
+        finetune_on(
+            checkpoint_directory, TuningTexts([*texts, long], texts[:5]), Tuning(row_tokens=200), PLAN, tmp_path
+        )
+    for rows in (seen["training"], seen["validation"]):
+        assert rows.input_ids.shape[1] == 200
+        assert rows.position_ids.max() < CONTEXT_LENGTH
+    assert seen["training"].position_ids.max() == CONTEXT_LENGTH - 1
+    monkeypatch.undo()
+    summary = finetune_on(
+        checkpoint_directory, TuningTexts(texts, texts[:5]), Tuning(row_tokens=200), PLAN, tmp_path / "tuned"
+    )
+    assert summary.training_texts == len(texts)
+    assert summary.by_genre.keys() == {"thanks"}
+
+
+def test_dropout_reaches_every_architecture() -> None:
+    for model in (tiny_model("gpt2", 30), tiny_model("gpt_neo", 30), tiny_llama(30)):
+        model.train()
+        ids = torch.arange(20)[None]
+        module._set_dropout(Checkpoint(model, None), 0.5)  # type: ignore[arg-type]
+        torch.manual_seed(0)
+        first = model(ids).logits
+        assert not first.equal(model(ids).logits)
+        module._set_dropout(Checkpoint(model, None), 0.0)  # type: ignore[arg-type]
+        assert model(ids).logits.equal(model(ids).logits)
+
+
 def test_a_second_stage_keeps_the_start_token_of_the_first(
     checkpoint_directory: Path, greentexts_path: Path, tmp_path: Path
 ) -> None:
@@ -124,6 +161,12 @@ def test_mistakes_are_named(checkpoint_directory: Path, greentexts_path: Path, t
     for field in ("replay", "dropout"):
         with pytest.raises(ValueError, match=field):
             Tuning(**{field: 1.0})
+    with pytest.raises(ValueError, match="row_tokens"):
+        Tuning(row_tokens=1)
+    text = [Document(text=">be me")]
+    for texts in (([], text), (text, [])):
+        with pytest.raises(CorpusError, match="texts to validate on"):
+            TuningTexts(*texts)
     one = tmp_path / "one.jsonl"
     one.write_text(json.dumps({"text": ">be me\n>thanks", "genre": "thanks"}) + "\n", encoding="utf-8")
     with pytest.raises(CorpusError, match="general"):

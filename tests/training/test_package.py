@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from greentext.bundle import Dataset, DefaultSampling, verify
 from training.decoder_weights import read_decoder
-from training.evaluate import Score
-from training.package import CardFacts, PackageError, package
+from training.evaluate import HeldOut, Score
+from training.package import CardFacts, PackageError, model_card, package
 from training.parity import ParityError, ParityReport
 from training.quantize import FormatReport, Measured, QuantizationError, choose_format, write_serving_graph
 from training.samples import Sample
@@ -110,6 +110,23 @@ def test_nothing_is_packaged_when_the_forms_disagree(
     assert not (tmp_path / "bundle").exists()
 
 
+def test_large_logits_may_differ_by_more_in_proportion(neo: Checkpoint, tmp_path: Path) -> None:
+    differing = replace(PARITY, differences={"serving, in chunks": 2.5e-4})
+    make(tmp_path / "bundle", neo, parity=replace(differing, largest_logit=90.0))
+    with pytest.raises(ParityError, match="at most 2e-04 is allowed"):
+        make(tmp_path / "other", neo, parity=replace(differing, largest_logit=60.0))
+
+
+def test_a_card_says_only_what_was_measured(neo: Checkpoint, tmp_path: Path) -> None:
+    make(tmp_path / "bundle", neo)
+    assert "PyTorch, the portable ONNX export and" in (tmp_path / "bundle" / "README.md").read_text(encoding="utf-8")
+    decoder = read_decoder(neo.model)
+    parity = replace(PARITY, greedy_mismatches={"serving": 0})
+    card = model_card(FACTS, decoder, formats=FORMATS, parity=parity, scores={}, samples=[])
+    assert "portable" not in card
+    assert "has not seen" not in card
+
+
 def test_a_bundle_that_is_too_large_is_refused(neo: Checkpoint, tmp_path: Path) -> None:
     with pytest.raises(PackageError, match="at most 1,000 are allowed"):
         make(tmp_path / "bundle", neo, max_bytes=1000)
@@ -139,8 +156,9 @@ def measured_as(perplexities: dict[str, float], rates: dict[str, float], monkeyp
     monkeypatch.setattr(quantize, "decode_rate", lambda runner, batch, seconds: rates.get(runner.name, 1.0) * batch)
 
 
-def choose(checkpoint: Checkpoint, directory: Path, **limits: int) -> FormatReport:
-    return choose_format(read_decoder(checkpoint.model), [[1, 5, 9, 0]], None, directory, **limits)  # type: ignore[arg-type]
+def choose(checkpoint: Checkpoint, directory: Path, **limits: Any) -> FormatReport:
+    held_out = HeldOut(((1, 5, 9, 0),), 10)
+    return choose_format(read_decoder(checkpoint.model), [[1, 5, 9, 0]], held_out, directory, **limits)
 
 
 def test_the_fastest_of_what_keeps_the_quality_is_chosen(
@@ -162,6 +180,17 @@ def test_a_format_at_the_edge_of_quality_is_refused_and_a_nan_too(
     bad = {"int8-static-7": 20.21, "int8-rows-7": float("nan"), "blocks-8": 20.19}
     measured_as(bad, {"int8-static-7": 9.0, "int8-rows-7": 9.0, "blocks-8": 5.0}, monkeypatch)
     assert choose(neo, tmp_path).chosen == "blocks-8"
+
+
+def test_a_precision_that_was_asked_for_is_taken(
+    neo: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured_as({}, {"fp32": 9.0, "blocks-8": 2.0}, monkeypatch)
+    report = choose(neo, tmp_path, precision="int8")
+    assert report.chosen == "blocks-8"
+    assert report.formats[0].refused == "int8 was asked for"
+    assert all(measured.precision != "int4" for measured in report.formats)
+    assert choose(neo, tmp_path, precision="fp32").chosen == "fp32"
 
 
 def test_nothing_eligible_is_an_error_with_the_table(

@@ -172,15 +172,19 @@ def test_no_cut_of_a_compressed_file_goes_unnoticed(
         read(path)
 
 
-@given(st.integers(5, 10_000), st.integers(1, 255))
-def test_damage_is_an_error_of_a_name_or_changes_text_only(
+@given(st.integers(0, 10_000), st.integers(1, 255))
+def test_damage_is_an_error_with_a_name_or_changes_nothing(
     tmp_path_factory: pytest.TempPathFactory, place: int, by: int
 ) -> None:
     whole = bytearray(zstandard.ZstdCompressor(write_checksum=True).compress(b"\n".join(LINES)))
-    whole[place % len(whole)] ^= by
+    # Behind the first five bytes: without its magic it is another file, and without its flags one without a checksum.
+    whole[5 + place % (len(whole) - 5)] ^= by
     path = write(tmp_path_factory.mktemp("damage") / "RS.zst", bytes(whole))
-    with pytest.raises(DumpError):
-        read(path)
+    try:
+        came = lines_of(read(path))
+    except DumpError:
+        return
+    assert came == LINES  # a few bits of a frame mean nothing
 
 
 def test_a_damaged_frame_gives_what_stands_before_it(tmp_path: Path) -> None:

@@ -87,6 +87,12 @@ def test_replies_that_quote_the_story_are_left_out() -> None:
         assert len(read_page(pixels(page.content), 60).lines) == len(STORY)
 
 
+@pytest.mark.parametrize("age", ["5", "6", "8", "9"])
+def test_an_age_is_a_number(age: str) -> None:
+    page = render(PageSpec((f"be {age}", "afraid of thunder", "grandpa laughs"), font_px=13, jpeg_quality=80, seed=2))
+    assert read_page(pixels(page.content), 60).lines[0].text == f"be {age}"
+
+
 def test_a_grey_copy_is_read_by_its_markers() -> None:
     page = render(PageSpec(STORY, "yotsuba-b", Layout.REPLY, font_px=18, seed=4))
     grey = np.asarray(Image.open(io.BytesIO(page.content)).convert("L").convert("RGB"))

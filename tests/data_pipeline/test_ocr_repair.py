@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from data_pipeline.ocr.repair import is_interface, line_text, main_story, story_texts, strange_words, words_text
+from data_pipeline.ocr.repair import is_age, is_interface, line_text, main_story, story_texts, strange_words, words_text
 from greentext.text import normalise
 
 STARTER = Path(__file__).parents[2] / "data" / "starter.jsonl"
@@ -111,6 +111,17 @@ def test_what_the_page_says_is_no_story(line: str) -> None:
 
 def test_stories_are_not_taken_for_what_the_page_says() -> None:
     assert not [line for story in STORIES for line in story if is_interface(line)]
+
+
+@pytest.mark.parametrize(
+    ("read", "age"), [("bes", True), ("be S", True), ("be me", False), ("bee", False), ("be", False)]
+)
+def test_a_digit_that_was_read_as_a_letter_is_suspected(read: str, age: bool) -> None:
+    assert is_age(read) == age
+
+
+def test_what_was_run_together_is_parted_however_sure_tesseract_was() -> None:
+    assert words_text([("itis", 0.96), ("good", 0.96)]) == "it is good"
 
 
 def test_strange_words_are_counted() -> None:

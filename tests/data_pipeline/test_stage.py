@@ -250,8 +250,7 @@ from data_pipeline.stage import StageRun
 run = StageRun(Path(sys.argv[1]), "test", {"input": "abc", "min_score": 1})
 child = os.fork()
 if child == 0:
-    time.sleep(60)
-print(child, flush=True)
+    print(os.getpid(), flush=True)  # from the child: now it runs
 time.sleep(60)
 """
 

@@ -40,7 +40,7 @@ _READERS: Final[dict[str, Any]] = {
 }
 _DECODING_ERRORS: Final = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, AttributeError, OverflowError,
-    RuntimeError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError, Warning,
+    RuntimeError, MemoryError, AssertionError, struct.error, zlib.error, Image.DecompressionBombError, Warning,
 )  # fmt: skip
 """What Pillow's readers raise over damaged files, as fuzzing them showed; a Warning where warnings are errors."""
 

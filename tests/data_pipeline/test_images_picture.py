@@ -9,7 +9,7 @@ import struct
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile, WebPImagePlugin
 
@@ -181,7 +181,15 @@ def mutated(draw: Callable[..., int]) -> bytes:
     return bytes(content)
 
 
+def without_palette() -> bytes:
+    """A PNG of palette colours that says nothing of its palette: Pillow asserts where it should refuse."""
+    content = encoded(PAGE.resize((200, 60)).quantize(8), "PNG")
+    at = content.index(b"PLTE") - 4
+    return content[:at] + content[at + 12 + int.from_bytes(content[at : at + 4], "big") :]
+
+
 @settings(max_examples=300)
+@example(content=without_palette())
 @given(content=mutated())
 def test_whatever_a_file_holds_it_is_a_picture_or_refused(
     content: bytes, tmp_path_factory: pytest.TempPathFactory

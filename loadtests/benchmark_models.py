@@ -59,7 +59,7 @@ def _make(model: BenchmarkModel, checkpoint: Path) -> None:
     # Imported here: the service's half of the benchmark needs none of it, and it takes seconds.
     from training.calibrate import calibrate  # noqa: PLC0415
     from training.checkpoint import save_checkpoint  # noqa: PLC0415
-    from training.decoder_weights import read_decoder  # noqa: PLC0415
+    from training.decoder_reader import read_decoder  # noqa: PLC0415
     from training.export_portable import export_portable  # noqa: PLC0415
     from training.quantize import write_serving_graph  # noqa: PLC0415
     from training.weight_formats import Fp32, Int8Static  # noqa: PLC0415

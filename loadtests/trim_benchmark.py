@@ -33,7 +33,7 @@ from service.engine.llm_engine import EngineConfig, LLMEngine
 from service.engine.sampling_params import SamplingParams
 from training.calibrate import calibrate
 from training.checkpoint import Checkpoint
-from training.decoder_weights import read_decoder
+from training.decoder_reader import read_decoder
 from training.quantize import write_serving_graph
 from training.samples import complete
 from training.tokenizer import encode_plain

@@ -16,8 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from greentext.control_tokens import END_TOKEN, START_TOKEN
 from training.checkpoint import Checkpoint, CheckpointError, begin_with_start_token, save_checkpoint
-from training.decoder_weights import read_decoder
-from training.head_padding import with_whole_heads
+from training.decoder_reader import read_decoder
 from training.imported_checkpoint import ARCHITECTURES
 from training.tokenizer import START_TOKEN_ID
 
@@ -65,7 +64,7 @@ def prepare_base(source: Path, tokenizer_directory: Path, context_length: int, d
         model = checkpoint.model
         model.config.bos_token_id = model.generation_config.bos_token_id = checkpoint.start_id
     begin_with_start_token(checkpoint)
-    decoder = with_whole_heads(read_decoder(checkpoint.model))
+    decoder = read_decoder(checkpoint.model)
     save_checkpoint(checkpoint.model, checkpoint.tokenizer, directory)
     log.info(
         "base", architecture=decoder.architecture, parameters=decoder.parameters, tokens=decoder.vocab_size,

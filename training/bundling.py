@@ -16,11 +16,10 @@ import structlog
 
 from service.engine.model_runner import ModelRunner
 from training.checkpoint import load_checkpoint
-from training.decoder_weights import read_decoder
+from training.decoder_reader import read_decoder
 from training.evaluate import SCORED_ROWS, Score, hold_out, score_runner
 from training.export_portable import export_portable
 from training.finetune import encode_documents, of_genre
-from training.head_padding import with_whole_heads
 from training.package import package
 from training.parity import check_parity
 from training.quantize import FormatReport, choose_format
@@ -64,7 +63,7 @@ def make_bundle_of(
     Raises ParityError, PackageError, QuantizationError, ExportError, and what ``write_bundle`` raises.
     """
     checkpoint = load_checkpoint(checkpoint_directory)
-    decoder = with_whole_heads(read_decoder(checkpoint.model))
+    decoder = read_decoder(checkpoint.model)
     facts = replace(facts, sampling=_fitting(facts.sampling, decoder))
     weights = {"base": sha256_of_file(checkpoint_directory / "model.safetensors")}
     portable = None

@@ -29,6 +29,8 @@ the same step by step:
   gtx-train publish you/mine models/tinystories-1m-simple --checkpoint runs/mine/trimmed --dry-run
 from stories to the bundle that ships in the repository, about an hour and a half on two cores:
   gtx-train embedded stories.txt.zst
+what holds of the original project's claims, at a scale of minutes:
+  gtx-train findings stories.txt.zst --quick --out my-findings
 on several processes or machines (the work directory on a disk that all of them see):
   accelerate launch --num_processes 4 -m training.cli run tinystories-33m-full
 
@@ -36,6 +38,9 @@ DATA is a folder of .txt files (blank lines between greentexts), JSON Lines with
 other that the library `datasets` loads, or OWNER/NAME[@REVISION] of the hub. STORIES is UTF-8 text (plain or .zst),
 stories separated by <|endoftext|>. Interrupted runs go on where they stopped when started again.
 """
+
+
+FINDINGS_DETAIL = "Minutes with --quick, half an hour as `short`, a night as `night`, on two cores."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -147,6 +152,9 @@ def _add_checkpoint_steps(add: Adder) -> None:
     )
     command.add_argument("--out", type=Path, metavar="DIR", help="write comparison.md, its figures and a picture here")
 
+    _add_findings(
+        add("findings", "Tests the original project's claims by experiments, and writes a report.", FINDINGS_DETAIL)
+    )
     _add_import(add("import", "Makes a bundle of a published GPT-Neo, GPT-2 or Llama checkpoint."))
 
     command = add("publish", "Puts a bundle, its checkpoint and its card on the hub.", "The token is HF_TOKEN's.")
@@ -156,6 +164,21 @@ def _add_checkpoint_steps(add: Adder) -> None:
     command.add_argument("--portable", type=Path, metavar="DIR", help="what `export` wrote of it")
     command.add_argument("--public", action="store_true", help="a repository that is made is for everybody")
     command.add_argument("--dry-run", action="store_true", help="list the files, send nothing")
+
+
+def _add_findings(command: argparse.ArgumentParser) -> None:
+    command.add_argument("stories", type=Path, metavar="STORIES", help="what bases are pretrained on")
+    _add_data(command, f'the greentexts to tune on, JSON Lines with "text" and "genre" (default: {GREENTEXTS})')
+    command.add_argument(
+        "--scale", choices=("quick", "short", "night"), default="night", help="of the models (default: %(default)s)"
+    )
+    command.add_argument("--quick", action="store_const", dest="scale", const="quick", help="the same as --scale quick")
+    command.add_argument("--claim", action="append", default=[], metavar="NAME", help="only this one; repeatable")
+    command.add_argument("--jobs", type=int, default=0, metavar="N", help="models at a time (default: one a core)")
+    command.add_argument(
+        "--work", type=Path, default=Path("runs/findings"), metavar="DIR", help="(default: %(default)s)"
+    )
+    command.add_argument("--out", type=Path, metavar="DIR", help="where the report goes (default: with the rest)")
 
 
 def _add_import(command: argparse.ArgumentParser) -> None:

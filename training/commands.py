@@ -23,6 +23,7 @@ from training.evaluation.mauve_score import MauveError
 from training.evaluation.run import EvaluationData, EvaluationPlan, evaluate_all
 from training.evaluation.run import evaluate as evaluate_one
 from training.export_portable import ExportError, export_portable
+from training.findings import FindingsError, run_findings
 from training.hub import HubError, Pins, fetch_dataset
 from training.import_model import import_bundle, slug_of
 from training.import_source import ImportSourceError
@@ -51,6 +52,7 @@ EXPECTED_ERRORS = (
     CorpusError,
     EngineError,
     ExportError,
+    FindingsError,
     FirstProcessError,
     HubError,
     ImportSourceError,
@@ -222,6 +224,20 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     return comparison.as_json()
 
 
+def findings(options: argparse.Namespace) -> dict[str, Any]:
+    """A report on the original project's claims."""
+    path = run_findings(
+        options.stories,
+        _greentexts(options),
+        options.work,
+        scale=options.scale,
+        jobs=options.jobs,
+        claims=options.claim,
+        output=options.out,
+    )
+    return {"report": str(path)}
+
+
 def import_(options: argparse.Namespace) -> dict[str, Any]:
     """A bundle of a published checkpoint."""
     texts = read_corpus(_found(options.data), "full").test if options.data else ()
@@ -268,6 +284,7 @@ COMMANDS = {
     "package": package,
     "evaluate": evaluate,
     "compare": compare,
+    "findings": findings,
     "import": import_,
     "publish": publish,
 }

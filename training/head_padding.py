@@ -43,7 +43,14 @@ def with_whole_heads(decoder: DecoderWeights) -> DecoderWeights:
             attention_out=Affine(np.ascontiguousarray(_pad(out.weight.T, decoder.num_heads, size).T), out.bias),
         )
 
-    return replace(decoder, layers=tuple(map(padded, decoder.layers)), head_dim=size)
+    filled = (heads + decoder.num_heads) * (size - decoder.head_dim) * decoder.width
+    filled += 0 if decoder.layers[0].qkv.bias is None else heads * (size - decoder.head_dim)
+    return replace(
+        decoder,
+        layers=tuple(map(padded, decoder.layers)),
+        head_dim=size,
+        filled_numbers=decoder.filled_numbers + filled * len(decoder.layers),
+    )
 
 
 def _pad(columns: Array, heads: int, size: int) -> Array:

@@ -20,7 +20,7 @@ from greentext.bundle import Dataset, DefaultSampling
 from service.engine.llm_engine import EngineConfig, LLMEngine
 from service.engine.model_runner import ModelRunner
 from service.engine.sampling_params import SamplingParams
-from training.decoder_weights import read_decoder
+from training.decoder_reader import read_decoder
 from training.evaluate import SCORED_ROWS, HeldOut, held_out_of, score_runner
 from training.import_source import ImportSource, ImportSourceError, find_source
 from training.imported_checkpoint import ImportedCheckpoint, load_imported, write_tokenizer

@@ -38,6 +38,7 @@ class TrainingPlan:
     max_gradient_norm: float = 1.0
     """Longer gradients are shortened to this; 0 leaves them as they are."""
     warmup_steps: int = 100
+    """At most; of a short run half."""
     cooldown_steps: int = 500
     warmup_share: float = 0.0
     """Warm-up as a share of all steps, in place of ``warmup_steps``."""
@@ -51,7 +52,7 @@ class TrainingPlan:
     patience_evaluations: int = 0
     """Stop after this many evaluations without a better held-out loss; 0 trains to the end."""
     precision: Precision = "fp32"
-    """Of the passes; weights and optimizer state are fp32. ``auto`` takes what the GPU is good at, fp32 without one."""
+    """Of the passes; weights and optimizer state are fp32. ``auto`` is what the GPU, or else the CPU, is good at."""
     compile: bool = False
     threads: int = 0
     """Intra-op threads of each process; 0 leaves PyTorch's choice."""
@@ -86,7 +87,7 @@ class TrainingPlan:
             self,
             steps=steps,
             epochs=0.0,
-            warmup_steps=round(self.warmup_share * steps) or self.warmup_steps,
+            warmup_steps=round(self.warmup_share * steps) or min(self.warmup_steps, steps // 2),
             cooldown_steps=round(self.cooldown_share * steps) or self.cooldown_steps,
             evaluate_every_steps=max(1, steps // self.evaluations) if self.evaluations else self.evaluate_every_steps,
             warmup_share=0.0,

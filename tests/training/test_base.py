@@ -128,19 +128,16 @@ def test_heads_of_four_are_served_exactly(tmp_path: Path) -> None:
     import numpy as np
 
     from service.engine.model_runner import ModelRunner
-    from training.decoder_weights import read_decoder
-    from training.head_padding import with_whole_heads
+    from training.decoder_reader import read_decoder
     from training.parity import serve_stepwise
     from training.quantize import write_serving_graph
     from training.weight_formats import Fp32
 
     published = write_base(tmp_path / "published", tinystories(hidden_size=64, num_layers=2))
     ready = prepare_base(published, published, 64, tmp_path / "ready")
-    decoder = read_decoder(ready.model)
-    assert decoder.head_dim == 4
-    whole = with_whole_heads(decoder)
+    whole = read_decoder(ready.model)
     assert whole.head_dim == 8
-    assert with_whole_heads(whole) is whole
+    assert whole.parameters == ready.model.num_parameters()
     graph = write_serving_graph(whole, Fp32(), tmp_path / "model.onnx")
     text = [ready.start_id, *range(20, 50)]
     with torch.no_grad():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from training.calibrate import BINS, best_range, calibrate
-from training.decoder_weights import read_decoder
+from training.decoder_reader import read_decoder
 from training.weight_formats import UNEMBED
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import torch
 from service.engine.model_runner import ModelRunner
 from tests.training.conftest import CONTEXT_LENGTH, WINDOW, tiny_model
 from training.calibrate import calibrate
-from training.decoder_weights import UnsupportedModelError, read_decoder
+from training.decoder_reader import read_decoder
+from training.decoder_weights import UnsupportedModelError
 from training.parity import serve_chunks, serve_ragged, serve_stepwise
 from training.quantize import write_serving_graph
 from training.weight_formats import Blocks, Fp32, Int8Rows, Int8Static, Range, quantize_columns

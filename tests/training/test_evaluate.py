@@ -9,7 +9,7 @@ import torch
 
 from service.engine.model_runner import ModelRunner
 from tests.training.conftest import greentexts
-from training.decoder_weights import read_decoder
+from training.decoder_reader import read_decoder
 from training.evaluate import decode_rate, hold_out, log_probabilities, score_model, score_runner
 from training.quantize import write_serving_graph
 from training.weight_formats import Fp32

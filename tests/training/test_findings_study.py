@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from training.cli import main
 from training.findings import cells, study
-from training.findings.__main__ import main
 from training.findings.bases import Sources
 from training.findings.cells import Cell, Texts
 from training.findings.designs import experiments, parameters
@@ -265,7 +265,7 @@ def test_mistakes_are_told_at_once(
     given = [argument.format(stories=sources.stories) for argument in arguments]
     if "--greentexts" not in given:
         given += ["--greentexts", str(sources.greentexts)]
-    assert main([*given, "--quick", "--work", str(tmp_path)]) == 1
+    assert main(["findings", *given, "--quick", "--work", str(tmp_path)]) == 1
     assert said in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.safetensors"))
 

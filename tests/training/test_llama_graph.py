@@ -13,7 +13,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoConfig, GPTNeoForCau
 from service.engine.model_runner import ModelRunner
 from training.calibrate import calibrate
 from training.decode_graph import build_serving_graph
-from training.decoder_weights import UnsupportedModelError, read_decoder
+from training.decoder_reader import read_decoder
+from training.decoder_weights import UnsupportedModelError
 from training.parity import serve_chunks, serve_ragged, serve_stepwise
 from training.quantize import QuantizationError, candidates, write_serving_graph
 from training.weight_formats import UNEMBED, Fp32, Int8Static

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from greentext.bundle import Dataset, DefaultSampling, verify
-from training.decoder_weights import read_decoder
+from training.decoder_reader import read_decoder
 from training.evaluate import HeldOut, Score
 from training.package import CardFacts, PackageError, model_card, package
 from training.parity import ParityError, ParityReport

@@ -78,7 +78,7 @@ def test_from_stories_to_a_bundle_and_again(inputs: Inputs, tmp_path: Path) -> N
 def test_parity_sees_a_model_that_is_not_the_exported_one(
     checkpoint_directory: Path, greentexts_path: Path, tmp_path: Path
 ) -> None:
-    from training.decoder_weights import read_decoder
+    from training.decoder_reader import read_decoder
 
     checkpoint = load_checkpoint(checkpoint_directory)
     held_out = hold_out(checkpoint, [document.text for document in greentexts_of(greentexts_path, "test")])

@@ -83,6 +83,7 @@ def test_epochs_and_shares_become_steps() -> None:
     assert found.steps == 26, "2.5 * 81 / 8, rounded up: the last row is seen too"
     assert (found.warmup_steps, found.cooldown_steps, found.evaluate_every_steps) == (3, 13, 5)
     assert found.for_rows(1000) == found, "once in steps, rows matter no more"
-    plain = TrainingPlan(steps=30)
+    plain = TrainingPlan(steps=3000)
     assert plain.for_rows(5) == plain
+    assert TrainingPlan(steps=30).for_rows(5).warmup_steps == 15, "a short run does not end in its warm-up"
     assert TrainingPlan(epochs=0.01, evaluations=9).for_rows(1).evaluate_every_steps == 1

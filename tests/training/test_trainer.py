@@ -245,8 +245,23 @@ def test_a_plan_of_epochs_shows_every_row_that_often(tmp_path: Path) -> None:
     assert evaluated[-1] == summary.steps
 
 
-def test_auto_precision_is_fp32_without_a_gpu_and_fp16_is_refused() -> None:
-    assert precision_on("auto", torch.device("cpu")) == "fp32"
+@pytest.mark.parametrize(
+    ("instructions", "expected"),
+    [
+        ({}, "fp32"),
+        ({"avx512_f": True, "avx512_bf16": False}, "fp32"),
+        ({"avx512_bf16": True}, "bf16"),
+        ({"amx_bf16": True}, "bf16"),
+    ],
+)
+def test_auto_precision_is_what_the_processor_is_good_at(
+    instructions: dict[str, bool], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
+    assert precision_on("auto", torch.device("cpu")) == expected
+
+
+def test_fp16_is_refused_without_a_gpu() -> None:
     assert precision_on("bf16", torch.device("cpu")) == "bf16"
     with pytest.raises(ValueError, match="needs a GPU"):
         precision_on("fp16", torch.device("cpu"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from greentext.bundle import DefaultSampling, verify
 from training.checkpoint import load_checkpoint
-from training.decoder_weights import read_decoder
+from training.decoder_reader import read_decoder
 from training.quantize import write_serving_graph
 from training.weight_formats import Fp32
 

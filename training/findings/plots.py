@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from training.evaluation.figures import Figure
     from training.findings.verdicts import Finding
 
-COLOURS = {Verdict.SUPPORTED: "#2a7f3f", Verdict.NOT_SUPPORTED: "#b3402e", Verdict.UNDECIDED: "#777777"}
+COLOURS: dict[Verdict | None, str] = {
+    Verdict.SUPPORTED: "#2a7f3f",
+    Verdict.NOT_SUPPORTED: "#b3402e",
+    Verdict.UNDECIDED: "#777777",
+    None: "#1f4e79",
+}
 SEED_COLOUR, LEVEL_COLOUR = "#8fb4d9", "#1f4e79"
 ROW_INCHES, WIDTH_INCHES = 0.34, 9.0
 

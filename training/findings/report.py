@@ -100,8 +100,8 @@ def _how_made(scale: Scale, study: dict[str, Any]) -> list[str]:
         ),
         "",
         (
-            f"{len(cells)} models measured, in {spent / 60:.0f} minutes of computing: the time of each, added up, on "
-            f"{study['machine']} (less, where nothing else runs there). To make it again: "
+            f"{len(cells)} models measured, on {study['machine']}. The clock times of all add up to "
+            f"{spent / 60:.0f} minutes, with whatever else ran there, and pauses. To make it again: "
             f"`gtx-train findings STORIES --scale {scale.name}`."
         ),
         "",
@@ -139,7 +139,8 @@ def _how_judged() -> list[str]:
         (
             "In the plots a dot is a seed; bars are intervals. Those of conditions, left, hold how much texts differ "
             "from one another; those of differences, right, do not, since both are of the same texts. Green speaks for "
-            "the claim, red against it, grey for neither; within the grey band a difference would not matter."
+            "the claim, red against it, grey for neither; of blue ones the claim says nothing. Within the grey band a "
+            "difference would not matter."
         ),
         "",
     ]
@@ -186,6 +187,7 @@ def _sentence(compared: Compared) -> str:
     return (
         said
         + {
+            None: ".",
             Verdict.SUPPORTED: ", and so it is.",
             Verdict.UNDECIDED: ", but 0 lies within.",
             Verdict.NOT_SUPPORTED: (
@@ -199,6 +201,7 @@ def _difference_row(compared: Compared) -> str:
     comparison = compared.comparison
     outcome = OUTCOMES[comparison.outcome]
     speaks = {
+        None: "",
         Verdict.SUPPORTED: "for the claim",
         Verdict.NOT_SUPPORTED: "for no difference" if compared.too_close else "against the claim",
         Verdict.UNDECIDED: "for neither",

@@ -18,7 +18,7 @@ from greentext.vocabulary import is_simple
 from service.engine.llm_engine import EngineConfig, LLMEngine
 from service.engine.sampling_params import SamplingParams
 from training.decode_graph import build_serving_graph
-from training.decoder_weights import read_decoder
+from training.decoder_reader import read_decoder
 from training.evaluation.code_shape import looks_like_code
 from training.evaluation.diversity import distinct, first_words, words_in
 from training.samples import complete

@@ -33,7 +33,8 @@ class Compared:
 
     comparison: Comparison
     figure: Figure
-    verdict: Verdict
+    verdict: Verdict | None
+    """None where the claim says nothing of it."""
 
     @property
     def too_close(self) -> bool:
@@ -85,7 +86,8 @@ def find(experiment: Experiment, records: Mapping[str, Sequence[dict[str, Any]]]
         outcome = OUTCOMES[comparison.outcome]
         one, other = (_as_many(records, label, comparison) for label in (comparison.one, comparison.other))
         figure = outcome.difference(one, other)
-        compared.append(Compared(comparison, figure, judge(figure, comparison.expected, outcome.negligible)))
+        verdict = judge(figure, comparison.expected, outcome.negligible) if comparison.expected else None
+        compared.append(Compared(comparison, figure, verdict))
     return Finding(
         experiment,
         records,

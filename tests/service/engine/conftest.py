@@ -95,7 +95,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, tokenizer_path: Path) -> di
     from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoConfig, GPTNeoForCausalLM
 
     from training.decode_graph import build_serving_graph
-    from training.decoder_weights import read_decoder
+    from training.decoder_reader import read_decoder
     from training.weight_formats import Fp32, Int8Rows
 
     tokenizer = Tokenizer.from_file(str(tokenizer_path))

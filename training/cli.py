@@ -146,6 +146,18 @@ def _add_checkpoint_steps(add: Adder) -> None:
     command.add_argument("--judge-url", default="", metavar="URL", help="(default: OPENAI_BASE_URL, or OpenAI's own)")
     command.add_argument("--mauve", default="", metavar="MODEL", help="measure MAUVE too, with this model's features")
 
+    command = add(
+        "sample", "Has a model write many texts, as rows for `gtx-data filters`.", "Without --out it shows them only."
+    )
+    command.add_argument("model", type=Path, metavar="MODEL", help="a checkpoint or a bundle")
+    command.add_argument("--count", type=int, default=10, metavar="N", help="(default: %(default)s)")
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="of the first (default: %(default)s)")
+    command.add_argument("--prompt", default="", metavar="TEXT", help="what each begins with")
+    command.add_argument("--temperature", type=float, metavar="T", help="(default: the bundle's, or 0.8)")
+    command.add_argument("--top-p", type=float, metavar="P", help="(default: the bundle's, or 0.95)")
+    command.add_argument("--top-k", type=int, metavar="K", help="0 takes all (default: the bundle's, or 50)")
+    command.add_argument("--out", type=Path, metavar="DIR", help="goes on where an earlier run there stopped")
+
     command = add("compare", "Sets what `evaluate` found side by side.")
     command.add_argument(
         "results", type=Path, nargs="+", metavar="DIR", help="what `evaluate` wrote, the first is the measure"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from training.evaluation.judge import JudgeError, JudgePlan
 from training.evaluation.mauve_score import MauveError
 from training.evaluation.run import EvaluationData, EvaluationPlan, evaluate_all
 from training.evaluation.run import evaluate as evaluate_one
+from training.evaluation.served import sampling_of
 from training.export_portable import ExportError, export_portable
 from training.findings import FindingsError, run_findings
 from training.hub import HubError, Pins, fetch_dataset
@@ -39,6 +41,7 @@ from training.recipe import Recipe, RecipeError, find_recipe, read_recipe, recip
 from training.steps import StepError
 from training.trim import TrimError, trim_checkpoint
 from training.tuning_run import TuningRun, package_tuned, prepare, prepare_data, run_stages, trim_tuned
+from training.written_texts import ROWS, write_texts
 
 if TYPE_CHECKING:
     import argparse
@@ -216,6 +219,25 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     return {"reports": str(options.out), **evaluate_all(options.models, data, plan, options.out).as_json()}
 
 
+def sample(options: argparse.Namespace) -> dict[str, Any]:
+    """Texts that a model writes."""
+    if not options.model.is_dir():
+        raise ValueError(f"{options.model} is no directory; name a checkpoint or a bundle")
+    changes = {name: getattr(options, name) for name in ("temperature", "top_p", "top_k")}
+    sampling = sampling_of(options.model, {name: value for name, value in changes.items() if value is not None})
+    with tempfile.TemporaryDirectory() as temporary:
+        written = write_texts(
+            options.model,
+            options.out or Path(temporary),
+            count=options.count,
+            first_seed=options.seed,
+            prompt=options.prompt,
+            sampling=sampling,
+        )
+    counts = {"kept": len(written.texts), "dropped": written.dropped}
+    return {"texts": written.texts, **counts} if options.out is None else {"rows": str(options.out / ROWS), **counts}
+
+
 def compare(options: argparse.Namespace) -> dict[str, Any]:
     """A table of what was found of several models."""
     comparison = compare_results(options.results)
@@ -284,6 +306,7 @@ COMMANDS = {
     "package": package,
     "evaluate": evaluate,
     "compare": compare,
+    "sample": sample,
     "findings": findings,
     "import": import_,
     "publish": publish,

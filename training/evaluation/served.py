@@ -74,6 +74,13 @@ def open_model(path: Path, work: Path, sampling: DefaultSampling | None = None) 
     )
 
 
+def sampling_of(path: Path, changes: dict[str, float]) -> DefaultSampling:
+    """A bundle's default sampling, or a checkpoint's, with changes. Raises ValueError for a value out of range."""
+    bundle = (path / "manifest.json").is_file()
+    default = verify(path).default_sampling if bundle else PLAIN_SAMPLING
+    return DefaultSampling.model_validate({**default.model_dump(), **changes})
+
+
 def _fitting(sampling: DefaultSampling, context_length: int, vocab_size: int) -> DefaultSampling:
     """The sampling within what a small model has."""
     bounds = {

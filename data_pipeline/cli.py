@@ -51,6 +51,13 @@ RUN: Final = "run"
 RUN_SUMMARY: Final = "Runs all stages that a TOML file has sections for."
 OCR_REPORT: Final = "ocr-report"
 OCR_REPORT_SUMMARY: Final = "Measures how well OCR reads: character error rate, whole lines, speed."
+CURATE: Final = "curate"
+CURATE_SUMMARY: Final = "Opens an app in the browser in which people read, mend, accept and reject texts."
+_MODULES: Final = {
+    CURATE: ("data_pipeline.curation.command", CURATE_SUMMARY),
+    OCR_REPORT: ("data_pipeline.ocr_report", OCR_REPORT_SUMMARY),
+}
+"""Commands that are no stages: a module with `add_options(parser)` and `main(options) -> int` each."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,13 +98,12 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
         if stage.name == asked:
             _add_stage(command, stage)
     _add_run(commands.add_parser(RUN, help=RUN_SUMMARY, description=RUN_SUMMARY, allow_abbrev=False))
-    report = commands.add_parser(
-        OCR_REPORT, help=OCR_REPORT_SUMMARY, description=OCR_REPORT_SUMMARY, allow_abbrev=False
-    )
-    if asked == OCR_REPORT:
-        module = importlib.import_module("data_pipeline.ocr_report")
-        module.add_options(report)
-        report.set_defaults(stage_command=module.main)
+    for name, (module_name, summary) in _MODULES.items():
+        command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        if name == asked:
+            module = importlib.import_module(module_name)
+            module.add_options(command)
+            command.set_defaults(stage_command=module.main)
     return parser
 
 
@@ -198,8 +204,14 @@ def _say_what_is_missing(error: ModuleNotFoundError) -> int:
 @contextlib.contextmanager
 def _ended_by_sigterm_as_by_a_key() -> Iterator[None]:
     """SIGTERM ends a stage as Ctrl-C does: worker processes and temporary files go, the journal is closed."""
+
+    def end(*_: object) -> None:
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in what a script puts behind `&`
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+
     try:
-        before: Any = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        before: Any = signal.signal(signal.SIGTERM, end)
     except ValueError:  # not in the main thread: whoever runs us there handles signals
         yield
         return

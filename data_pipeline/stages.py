@@ -109,11 +109,18 @@ STAGES: Final = (
         needs_inputs=False,
     ),
     Stage(
+        "curated",
+        "data_pipeline.curation.export",
+        "Takes what people accepted in the app that `curate` opens.",
+        "folders that curate keeps",
+    ),
+    Stage(
         "filters",
         "data_pipeline.filters",
         "Keeps what is wholesome, well formed, and told once.",
-        "folders that selftext, ocr, synthesis or written wrote",
-        after=("written", "selftext", "ocr", "synthesis"),
+        "folders that curated, selftext, ocr, synthesis or written wrote",
+        # What people have seen first: of two rows of one id, and of two texts that OCR is as sure of, the first stays.
+        after=("curated", "written", "selftext", "ocr", "synthesis"),
     ),
     Stage(
         "dataset",

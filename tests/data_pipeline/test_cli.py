@@ -17,7 +17,7 @@ from data_pipeline.settings import Settings
 from data_pipeline.stages import BY_NAME, STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = (*BY_NAME, "run", "ocr-report")
+COMMANDS = (*BY_NAME, "run", "curate", "ocr-report")
 RESERVED = {"inputs", "after", "out", "restart", "help"}
 
 

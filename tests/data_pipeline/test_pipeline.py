@@ -242,7 +242,8 @@ def test_what_the_example_has_commented_out_can_be_used_too(tmp_path: Path) -> N
     text = (CONFIGS / "example.toml").read_text(encoding="utf-8")
     text = re.sub(r"^# (\[\w+\]|\w+ = .+)$", r"\1", text, flags=re.MULTILINE)
     path = config(tmp_path / "all.toml", text)
-    pipeline = read_pipeline(path, [f"dumps.inputs={dump(tmp_path / 'dump.zst', [])}"])
+    changes = [f"dumps.inputs={dump(tmp_path / 'dump.zst', [])}", f"curated.inputs={tmp_path}"]
+    pipeline = read_pipeline(path, changes)
     assert [step.stage.name for step in pipeline.steps] == list(BY_NAME)
 
 

@@ -14,6 +14,9 @@ DEV      := $(VENV)/.dev-ready
 PACKAGES := greentext data_pipeline training service
 # Folders come as issues land; a check names only those that are there.
 SOURCES  := $(wildcard $(PACKAGES) loadtests tests)
+# Pages are built into the package that serves them.
+NODE     := frontend/node_modules/.package-lock.json
+CURATION := data_pipeline/curation/static/index.html
 UV_PIP   := $(abspath $(BIN))/python -m uv pip
 
 # uv does not read pip's settings: where pip is told to look, uv looks too.
@@ -31,7 +34,7 @@ unexport PYTHONHOME
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-fast lint format bench bench-json lock clean setup setup-dev
+.PHONY: help serve test test-fast lint format bench bench-json lock clean setup setup-dev frontend
 .DELETE_ON_ERROR:
 
 help: ## Show what there is to make
@@ -55,26 +58,30 @@ bench-json: $(DEV) ## The same, written as JSON too (OUT=benchmark.json)
 
 # --------------------------------------------------------------------------------------------- check
 
-test: $(DEV) ## Run all tests, the fast ones first (ARGS=...)
+test: $(DEV) $(CURATION) ## Run all tests, the fast ones first (ARGS=...)
+	@npm --prefix frontend test --silent
 	@$(BIN)/python -m pytest $(ARGS)
 
-test-fast: $(DEV) ## Run the tests that take seconds
+test-fast: $(DEV) $(CURATION) ## Run the tests that take seconds
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-lint: $(DEV) ## Check format, lint rules, types, and who imports whom
+lint: $(DEV) $(NODE) ## Check format, lint rules, types, and who imports whom
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	npm --prefix frontend run lint --silent
 
-format: $(DEV) ## Format, and fix what can be fixed by itself
+format: $(DEV) $(NODE) ## Format, and fix what can be fixed by itself
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
+	npm --prefix frontend run format --silent
 
 # -------------------------------------------------------------------------------------------- set-up
 
 setup: $(SERVICE) ## Set up what `serve` needs
 setup-dev: $(DEV) ## Set up what everything else needs
+frontend: $(CURATION) ## Build the pages that the programs serve (needs Node 20.19 or newer)
 
 # uv where it installs, pip where it does not: the same pins either way, pip in minutes rather than seconds.
 $(VENV)/.venv-ready:
@@ -108,6 +115,17 @@ $(DEV): requirements/dev.txt pyproject.toml $(SERVICE)
 	fi
 	@touch $@
 
+$(NODE): frontend/package-lock.json
+	@node -e 'const [a, b] = process.versions.node.split("."); process.exit(+(a < 20 || (a == 20 && b < 19)))' 2>/dev/null \
+		|| { echo "Node 20.19 or newer is needed for the pages: on Debian, apt-get install nodejs npm, or nodejs.org" >&2; exit 1; }
+	@echo "Installing what the pages are built with into frontend/node_modules ..."
+	@cd frontend && npm ci --silent --no-fund --no-audit
+	@touch $@
+
+$(CURATION): $(NODE) $(shell find frontend/curation -name node_modules -prune -o -type f -print 2>/dev/null)
+	@npm --prefix frontend run build --silent --workspace curation
+	@touch $@
+
 # The whole set first, so that the service and training agree on what they share; then the service out of it. torch
 # comes from wherever this machine finds it: without its build's suffix, and without the CUDA packages of one build.
 # $(1): what the file holds; $(2): the extras; the rest of the line comes from the recipe.
@@ -127,5 +145,5 @@ lock: $(VENV)/.venv-ready ## Resolve the requirements anew (needs uv and a CPU t
 		cat $(VENV)/dev.txt; } > requirements/dev.txt
 
 clean: ## Remove the virtual environment, caches and what builds left
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist $(OUT)
+	rm -rf $(VENV) frontend/node_modules $(dir $(CURATION)) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist $(OUT)
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -75,6 +75,16 @@ class Source(StrEnum):
     WRITTEN = "written"
 
 
+class UnsureWord(Row):
+    """A word of which OCR was unsure."""
+
+    line: Annotated[int, Field(ge=1)]
+    """Of the text, the first is 1."""
+    word: str
+    """As it stands there."""
+    confidence: Annotated[float, Field(ge=0.0, le=1.0)]
+
+
 class TextRow(Row):
     r"""A greentext on its way into a dataset (`posts`, `ocr`, `synthesis`, curation → `filters` → `dataset`)."""
 
@@ -96,3 +106,5 @@ class TextRow(Row):
     """What OCR read before anything was repaired."""
     line_confidences: tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...] = ()
     """One for each line of `text`; empty where nobody had to read."""
+    unsure_words: tuple[UnsureWord, ...] = ()
+    """In the text's order."""

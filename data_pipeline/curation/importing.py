@@ -185,6 +185,10 @@ def _confidences(row: Incoming) -> list[float]:
     return list(row.confidences) if len(row.confidences) == len(row.text.split("\n")) else []
 
 
+def _unsure_words(row: Incoming) -> str:
+    return spelled([word.model_dump() for word in row.unsure_words])
+
+
 def _insert(connection: sqlite3.Connection, row: Incoming, taken: Taken | None) -> None:
     now_s = time.time()
     judgement = judge(row.text)
@@ -203,11 +207,11 @@ def _insert(connection: sqlite3.Connection, row: Incoming, taken: Taken | None) 
     assert row_id is not None  # noqa: S101 - for the type checker
     connection.execute(
         "INSERT INTO row_texts (row_id, text, imported_text, raw_text, imported_confidences, line_confidences, "
-        "warning_details, unknown_words, problem_details, import_sha256, source_fields) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "warning_details, unknown_words, problem_details, import_sha256, source_fields, imported_unsure_words) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             row_id, row.text, row.text, row.raw_text, spelled(confidences), spelled(confidences),
-            *detail_values(judgement), row.sha256, row.source_fields,
+            *detail_values(judgement), row.sha256, row.source_fields, _unsure_words(row),
         ),
     )  # fmt: skip
     connection.execute("INSERT INTO row_search (row_id, folded) VALUES (?, ?)", (row_id, row.text.casefold()))
@@ -257,8 +261,16 @@ def _replace(connection: sqlite3.Connection, row_id: int, row: Incoming) -> None
     now_s = time.time()
     connection.execute(
         "UPDATE row_texts SET imported_text = ?, raw_text = ?, imported_confidences = ?, import_sha256 = ?, "
-        "source_fields = ? WHERE row_id = ?",
-        (row.text, row.raw_text, spelled(_confidences(row)), row.sha256, row.source_fields, row_id),
+        "source_fields = ?, imported_unsure_words = ? WHERE row_id = ?",
+        (
+            row.text,
+            row.raw_text,
+            spelled(_confidences(row)),
+            row.sha256,
+            row.source_fields,
+            _unsure_words(row),
+            row_id,
+        ),
     )
     state = State(row.text, Queue.TODO, row.genre, genre_given=bool(row.genre))
     change(connection, row_id, state, person=IMPORT, action="import", at_s=now_s, touched=False)

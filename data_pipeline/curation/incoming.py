@@ -18,7 +18,7 @@ from data_pipeline.curation.reasons import RATED_BAD
 from data_pipeline.curation.row_filter import Queue
 from data_pipeline.errors import StageError
 from data_pipeline.results import JOURNAL, KEPT
-from data_pipeline.rows import Source, TextRow
+from data_pipeline.rows import Source, TextRow, UnsureWord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +65,7 @@ class Incoming:
     """Relative to the input's folder."""
     raw_text: str = ""
     confidences: tuple[float, ...] = ()
+    unsure_words: tuple[UnsureWord, ...] = ()
     source_fields: str = ""
     decided: tuple[Queue, str, str] | None = None
     """Queue, text and reason, where it was decided before it came."""
@@ -205,6 +206,7 @@ def _of_text_row(line: bytes) -> Incoming:
         image=row.image,
         raw_text=row.raw_text,
         confidences=row.line_confidences,
+        unsure_words=row.unsure_words,
     )
 
 

@@ -90,11 +90,23 @@ def aligned_confidences(imported_text: str, confidences: Sequence[float], text: 
     before = imported_text.split("\n")
     if len(before) != len(confidences):
         return []
-    if text == imported_text:
-        return list(confidences)
-    after = text.split("\n")
-    result = [1.0] * len(after)
+    was = _lines_that_stand(before, text.split("\n"))
+    return [1.0 if line is None else confidences[line] for line in was]
+
+
+def standing_words(imported_text: str, words: Sequence[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+    """Of the words that OCR was unsure of, those in lines that still are as they were read, by the lines of now."""
+    if not words:
+        return []
+    was = _lines_that_stand(imported_text.split("\n"), text.split("\n"))
+    now = {line + 1: number for number, line in enumerate(was, start=1) if line is not None}
+    return [word | {"line": now[word["line"]]} for word in words if word["line"] in now]
+
+
+def _lines_that_stand(before: Sequence[str], after: Sequence[str]) -> list[int | None]:
+    """For each line of now the place of the same line before; None for one that somebody wrote."""
+    result: list[int | None] = [None] * len(after)
     matcher = difflib.SequenceMatcher(a=before, b=after, autojunk=False)
     for start_before, start_after, size in matcher.get_matching_blocks():
-        result[start_after : start_after + size] = confidences[start_before : start_before + size]
+        result[start_after : start_after + size] = range(start_before, start_before + size)
     return result

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from data_pipeline.curation.errors import NoSuchRowError
+from data_pipeline.curation.judging import standing_words
 from data_pipeline.curation.listing import SUMMARY_COLUMNS, summary_of
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def row_json(connection: sqlite3.Connection, row_id: int, person: str) -> dict[s
     """A `Row` of the contract, as a person sees it. Raises NoSuchRowError."""
     record = connection.execute(
         f"SELECT {SUMMARY_COLUMNS}, r.key, r.kind, r.origin, r.reason, r.note, t.text, t.imported_text, t.raw_text, "  # noqa: S608
-        "t.line_confidences, t.warning_details, t.unknown_words, t.problem_details "
+        "t.line_confidences, t.imported_unsure_words, t.warning_details, t.unknown_words, t.problem_details "
         "FROM rows r JOIN row_texts t ON t.row_id = r.id WHERE r.id = :row_id",
         {"row_id": row_id, "person": person, "now_s": time.time()},
     ).fetchone()
@@ -50,7 +51,7 @@ def row_json(connection: sqlite3.Connection, row_id: int, person: str) -> dict[s
         "imported_text": record["imported_text"],
         "raw_text": record["raw_text"],
         "line_confidences": orjson.loads(record["line_confidences"]),
-        "words": [],
+        "words": standing_words(record["imported_text"], orjson.loads(record["imported_unsure_words"]), record["text"]),
         "kind": record["kind"],
         "origin": record["origin"],
         "reason": record["reason"],

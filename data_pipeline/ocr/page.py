@@ -32,6 +32,8 @@ READ_GLYPH_PX: Final = 24.0
 SECOND_GLYPH_PX: Final = 32.0
 """And to that for a second opinion, where the first was unsure."""
 UNSURE: Final = 0.9
+UNSURE_WORD: Final = 0.8
+"""Below that a word is told to people who check."""
 LIKELY_MATCH: Final = 0.45
 """What begins so where a line must begin is a marker, however damaged."""
 HALF_LIKELY_MATCH: Final = 0.73
@@ -49,6 +51,8 @@ class StoryLine:
     text: str
     confidence: float
     """Tesseract's, from 0 to 1."""
+    unsure: tuple[tuple[str, float], ...] = ()
+    """Words of the text of which Tesseract was unsure, each with its confidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,22 +188,39 @@ def _story(strips: list[_Strip], read: list[ReadLine], glyph_px: float) -> tuple
     for strip, line in zip(strips, read, strict=True):
         if repair.is_interface(line.text):
             continue
-        seen = repair.words_text(looked_at(line, strip.cover, glyph_px))
-        text, marked = repair.line_text(seen, marked=strip.markers > 0, begins=strip.begins)
+        seen = looked_at(line, strip.cover, glyph_px)
+        text, marked = repair.line_text(repair.words_text(seen), marked=strip.markers > 0, begins=strip.begins)
         if strip.markers > 1:
             text = ">" * (strip.markers - 1) + text  # it quotes another post, and is dropped for that
         post = posts.setdefault(strip.post, [])
+        told_line = StoryLine(text, line.confidence, tuple(word for word in seen if word[1] < UNSURE_WORD))
         if post and not strip.begins and not marked:
-            post[-1] = _longer(post[-1], StoryLine(text, line.confidence))
+            post[-1] = _longer(post[-1], told_line)
         else:
-            post.append(StoryLine(text, line.confidence))
+            post.append(told_line)
     told = {
         number: [line for line in post if line.text and not line.text.startswith(">")] for number, post in posts.items()
     }
     story = repair.main_story([[line.text for line in post] for post in told.values()])
     chosen = [line for number in story for line in list(told.values())[number]]
     texts = repair.story_texts([line.text for line in chosen])
-    return tuple(StoryLine(text, line.confidence) for text, line in zip(texts, chosen, strict=True) if text)
+    return tuple(
+        StoryLine(text, line.confidence, _still_in(text, line.unsure))
+        for text, line in zip(texts, chosen, strict=True)
+        if text
+    )
+
+
+def _still_in(text: str, unsure: tuple[tuple[str, float], ...]) -> tuple[tuple[str, float], ...]:
+    """Those words that the text has, as it has them: repairs may have changed one, or taken it away."""
+    there = {word.lower(): word for word in repair.words_in(text)}
+    found = []
+    for word, confidence in unsure:
+        read = (part for form in (word, repair.words_text([(word, confidence)])) for part in repair.words_in(form))
+        spelled = next((there[part.lower()] for part in read if part.lower() in there), None)
+        if spelled is not None:
+            found.append((spelled, confidence))
+    return tuple(found)
 
 
 def _longer(line: StoryLine, rest: StoryLine) -> StoryLine:
@@ -207,4 +228,4 @@ def _longer(line: StoryLine, rest: StoryLine) -> StoryLine:
     if not letters + others:
         return line
     confidence = (letters * line.confidence + others * rest.confidence) / (letters + others)
-    return StoryLine(f"{line.text} {rest.text}".strip(), confidence)
+    return StoryLine(f"{line.text} {rest.text}".strip(), confidence, line.unsure + rest.unsure)

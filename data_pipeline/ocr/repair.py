@@ -116,6 +116,11 @@ def _repeats(post: Sequence[str], above: Sequence[str]) -> bool:
     return all(any(fuzz.ratio(line, other) > 85 for other in above) for line in post)
 
 
+def words_in(text: str) -> list[str]:
+    """The words of a text, without the marks around them."""
+    return _WORD.findall(text)
+
+
 def words_text(words: Sequence[tuple[str, float]]) -> str:
     """The text of words, each with Tesseract's confidence from 0 to 1; those it was unsure of are put right."""
     texts = _bars(" ".join(text for text, _ in words)).split(" ")

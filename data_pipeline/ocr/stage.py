@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from data_pipeline.errors import StageError
 from data_pipeline.images.sources import fingerprint, items_of
-from data_pipeline.rows import Screenshot, Source, TextRow
+from data_pipeline.rows import Screenshot, Source, TextRow, UnsureWord
 from data_pipeline.stage import KEPT, Drop, StageRun, Summary, progress_bar, read_rows
 
 if TYPE_CHECKING:
@@ -137,6 +137,11 @@ def _record(stage: StageRun, position: int, item: _Item, outcome: Outcome, setti
         image=os.path.relpath(item.path, stage.folder),
         raw_text=reading.raw_text,
         line_confidences=tuple(round(line.confidence, 4) for line in reading.lines),
+        unsure_words=tuple(
+            UnsureWord(line=number, word=word, confidence=round(confidence, 4))
+            for number, line in enumerate(reading.lines, start=1)
+            for word, confidence in line.unsure
+        ),
     )
     stage.record(position, item.id, kept=[row], counted={"lines": len(reading.lines)})
 

@@ -14,7 +14,8 @@ from rapidfuzz.distance import Levenshtein
 from data_pipeline.ocr.engine import EngineTimeoutError, one_thread
 from data_pipeline.ocr.ink import find_ink
 from data_pipeline.ocr.layout import find_posts
-from data_pipeline.ocr.page import Reading, read_page
+from data_pipeline.ocr.page import UNSURE_WORD, Reading, read_page
+from data_pipeline.ocr.repair import words_in
 from data_pipeline.rendered import THEMES, Layout, PageSpec, Smoothing, render
 from data_pipeline.rendered.fonts import font
 
@@ -68,6 +69,18 @@ def test_every_theme_is_read_in_every_layout(theme: str, layout: Layout) -> None
 @pytest.mark.parametrize("quality", [None, 50])
 def test_ordinary_text_is_read_with_either_smoothing(smoothing: Smoothing, quality: int | None) -> None:
     assert error_rate(PageSpec(STORY, font_px=13, smoothing=smoothing, jpeg_quality=quality, seed=4)) <= 0.03
+
+
+def test_words_that_tesseract_was_unsure_of_are_told_and_stand_in_their_lines() -> None:
+    hard = render(PageSpec(STORY, font_px=11, jpeg_quality=35, seed=2))
+    easy = render(PageSpec(STORY, font_px=20, seed=2))
+    unsure = [line for line in read_page(pixels(hard.content), 60).lines if line.unsure]
+    assert unsure, "small letters in a damaged picture leave doubts"
+    for line in unsure:
+        for word, confidence in line.unsure:
+            assert word in words_in(line.text)
+            assert 0 <= confidence < UNSURE_WORD
+    assert sum(len(line.unsure) for line in read_page(pixels(easy.content), 60).lines) <= 1
 
 
 def test_a_story_in_two_posts_is_one() -> None:

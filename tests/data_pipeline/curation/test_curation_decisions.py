@@ -16,7 +16,7 @@ from data_pipeline.curation.decisions import Action, Decision, decide, undo
 from data_pipeline.curation.errors import BadRequestError, ConflictError, NothingToUndoError
 from data_pipeline.curation.rows import history_json, row_json
 from greentext.genres import classify
-from tests.data_pipeline.curation.desk import bring_in, row_of, text_of, write_rows
+from tests.data_pipeline.curation.desk import bring_in, desk, row_of, text_of, write_rows
 
 PEOPLE = ("Ann", "Bob")
 ROWS = (1, 2)
@@ -162,3 +162,17 @@ def _compare(database: Database, model: Model) -> None:
             assert found["problems"] == (0 if state.text.startswith(">") else 1)
         for person, open_steps in model.steps.items():
             assert row_json(connection, 1, person)["undo_depth"] == len(open_steps)
+
+
+def test_unsure_words_go_with_their_lines_and_leave_with_them(tmp_path: Path) -> None:
+    lines = [">be me", ">find dog", ">dog is wet", ">we go home"]
+    words = [{"line": 2, "word": "dog", "confidence": 0.4}, {"line": 3, "word": "wet", "confidence": 0.7}]
+    row = row_of(1, text="\n".join(lines), line_confidences=[0.9] * 4, unsure_words=words)
+    bring_in(tmp_path / "c", write_rows(tmp_path / "rows", [row]))
+    with desk(tmp_path / "c") as here:
+        ann = here.person()
+        assert ann.row("1")["words"] == words
+        saved = ann.decided(ann.row("1"), "save", "\n".join([">be 8", lines[0], ">find cat", *lines[2:]]))
+        assert saved["words"] == [{"line": 4, "word": "wet", "confidence": 0.7}]
+        ann.undo()
+        assert ann.row("1")["words"] == words

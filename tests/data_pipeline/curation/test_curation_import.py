@@ -11,7 +11,7 @@ from data_pipeline.curation import importing
 from data_pipeline.curation.database import FILE_NAME, Database
 from data_pipeline.curation.incoming import InputKind, recognised
 from data_pipeline.errors import StageError
-from data_pipeline.rows import Source, TextRow
+from data_pipeline.rows import Source, TextRow, UnsureWord
 from data_pipeline.stage import Drop, StageRun
 from tests.data_pipeline.curation.desk import ROOT, bring_in, desk, row_of, text_of, write_rows
 from tests.data_pipeline.picture_server import encoded, png_bomb, screenshot
@@ -40,6 +40,7 @@ def test_what_a_stage_wrote_comes_in_with_its_pictures(tmp_path: Path) -> None:
     row = TextRow(
         id="reddit-ocr:1", text=text_of(1), source=Source.REDDIT_OCR, origin="abc", image="../images/pictures/ab/1.png",
         raw_text="raw", line_confidences=(0.9, 0.5, 0.8, 1.0),
+        unsure_words=(UnsureWord(line=2, word="dog", confidence=0.4),),
     )  # fmt: skip
     with StageRun(tmp_path / "runs" / "ocr", "ocr", {}) as stage:
         stage.record(0, "1", kept=[row], dropped=[Drop("no_story", {"id": "2"})])
@@ -55,6 +56,7 @@ def test_what_a_stage_wrote_comes_in_with_its_pictures(tmp_path: Path) -> None:
         assert found["imported_text"] == text_of(1)
         assert found["line_confidences"] == [0.9, 0.5, 0.8, 1.0]
         assert found["confidence"] == 0.5
+        assert found["words"] == [{"line": 2, "word": "dog", "confidence": 0.4}]
         assert found["has_image"]
     names = [path.name for path in (tmp_path / "c" / "images").iterdir()]
     assert len(names) == 1

@@ -133,7 +133,9 @@ def built_page() -> Path:
     return INDEX.parent
 
 
-@pytest.fixture(scope="session")
+# Of the module, not of the session: playwright runs an event loop in this thread as long as it is there, and other
+# modules' tests want one of their own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     sync_api = pytest.importorskip("playwright.sync_api")
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -232,29 +231,18 @@ def test_marks_lie_under_their_letters(servers: Callable[..., Server], visitors:
 @pytest.mark.slow
 def test_ten_thousand_rows(servers: Callable[..., Server], visitors: Callable[..., Visitor]) -> None:
     server = servers([text_row(number) for number in range(10_000)])
-    ann = visitors(server)
-    page = ann.open("#/list?queue=all")
+    page = visitors(server).open("#/list?queue=all")
     rows = page.locator(".list-row")
     expect(rows).to_have_count(60)
-    took_s: dict[str, list[float]] = {"page": [], "search": [], "filter": []}
+    expect(page.get_by_text("10,000 rows, page 1 of 167")).to_be_visible()
     for number in range(2, 12):
-        began = time.perf_counter()
         page.keyboard.press("n")
-        page.get_by_text(f"page {number} of 167").wait_for()
-        took_s["page"].append(time.perf_counter() - began)
+        expect(page.get_by_text(f"page {number} of 167")).to_be_visible()
+        expect(rows.first).to_contain_text(f"#{60 * (number - 1) + 1}")
     for number in (1234, 5678, 9999):
-        page.get_by_label("Search in texts").fill("")
-        began = time.perf_counter()
         page.get_by_label("Search in texts").fill(f"STORY number {number}")
+        expect(page.get_by_text("1 row, page 1 of 1")).to_be_visible()
         expect(rows.first).to_contain_text(text_of(number).split("\n")[0])
-        page.get_by_text("1 row, page 1 of 1").wait_for()
-        took_s["search"].append(time.perf_counter() - began)
     page.get_by_label("Search in texts").fill("")
-    began = time.perf_counter()
     page.get_by_label("Order").select_option("confidence")
-    page.get_by_text("10,000 rows, page 1 of 167").wait_for()
-    took_s["filter"].append(time.perf_counter() - began)
-    median = {what: sorted(times)[len(times) // 2] for what, times in took_s.items()}
-    print({what: f"{1000 * seconds:.0f} ms" for what, seconds in median.items()})  # noqa: T201
-    assert median["page"] < 0.5
-    assert median["search"] < 1.5  # of which 0.2 are for typing to pause
+    expect(page.get_by_text("10,000 rows, page 1 of 167")).to_be_visible()

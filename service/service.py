@@ -17,16 +17,22 @@ import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from greentext.bundle import BundleError, verify
-from service.api.app import create_app, paths
+from service.api.app import PathLabels, create_app
+from service.api.guard import TRUE_PATH
 from service.event_loop import tune, watch_lag
 from service.metrics import EngineMetrics, forget_dead_workers
-from service.registry import Registry, open_model
+from service.registry import Registry
 from service.settings import Settings, SettingsError
+from service.store.errors import StoreConfigError
+from service.store.metrics import StoreMetrics
+from service.store.store import Store
 
 SYSTEM_PATHS: Final = frozenset({"/healthz", "/livez", "/metrics", "/readyz"})
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 LAST_ANSWERS_S: Final = 2.0
 """After the drain, how long connections have to take what has been written to them."""
+STORE_FLUSH_S: Final = 1.5
+"""After the drain, how long the store has to save what it was handed; less than `LAST_ANSWERS_S`."""
 
 logger = logging.getLogger("bentoml.service.greentext")
 
@@ -35,24 +41,35 @@ try:
 except SettingsError as error:
     sys.exit(f"greentext: {error}")
 
-REGISTRY: Final = Registry()
-API: Final = create_app(REGISTRY, SETTINGS)
+REGISTRY: Final = Registry(SETTINGS)
+STORE: Final = Store(SETTINGS)
+API: Final = create_app(REGISTRY, SETTINGS, STORE)
 
 
 class PathGate:
-    """Lets BentoML see known paths only: it would keep a label for every path that anybody makes up."""
+    """Lets BentoML see known paths only, and of those with a name in them only the pattern.
 
-    def __init__(self, inner: ASGIApp, api: ASGIApp, known: frozenset[str]) -> None:
+    It would keep a label for every path that anybody makes up.
+    """
+
+    def __init__(self, inner: ASGIApp, api: ASGIApp, labels: PathLabels) -> None:
         self.inner = inner
         self.api = api
-        self.known = known
+        self.labels = labels
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request, or the lifespan."""
-        if scope["type"] == "lifespan" or (scope["type"] == "http" and scope["path"] in self.known):
-            await self.inner(scope, receive, send)
+        if scope["type"] != "http":
+            app = self.inner if scope["type"] == "lifespan" else self.api
+        elif scope["path"] in SYSTEM_PATHS:
+            app = self.inner
+        elif (label := self.labels.label(scope["path"])) is None:
+            app = self.api
         else:
-            await self.api(scope, receive, send)
+            app = self.inner
+            if label != scope["path"]:
+                scope = {**scope, "path": label, TRUE_PATH: scope["path"]}
+        await app(scope, receive, send)
 
 
 class MountedService(bentoml.Service[Any]):  # type: ignore[misc] # BentoML ships no types
@@ -69,7 +86,7 @@ class MountedService(bentoml.Service[Any]):  # type: ignore[misc] # BentoML ship
         factory = ServiceAppFactory(self, is_main=is_main)
         # BentoML cannot be configured without: a timer for each request that outlives it, and an answer of its own.
         factory.timeout = None
-        return PathGate(factory(), API, SYSTEM_PATHS | paths(API))
+        return PathGate(factory(), API, PathLabels(API))
 
 
 @bentoml.asgi_app(API, path="/")
@@ -95,16 +112,17 @@ class GreentextService:
         """Before any worker starts: whether there is something to serve."""
         try:
             verify(SETTINGS.model_dir)
-        except BundleError as error:
+            Store.check(SETTINGS)
+        except (BundleError, StoreConfigError) as error:
             sys.exit(f"greentext: {error}")
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
         """Loads the model and lets it write a first text, then makes ready to serve and to stop."""
         forget_dead_workers()
-        model = open_model(SETTINGS, self._metrics)
-        await REGISTRY.start(model)
-        self._metrics.follow(lambda: model.engine.stats)
+        model = await REGISTRY.start(self._metrics)
+        self._metrics.follow(lambda: REGISTRY.stats)
+        STORE.start(StoreMetrics())
         self._listen_for_stop()
         tune()
         self._lag_watch = asyncio.create_task(watch_lag(self._metrics.on_event_loop_lag))
@@ -116,6 +134,7 @@ class GreentextService:
         if self._lag_watch is not None:
             self._lag_watch.cancel()
         await (self._drain or REGISTRY.drain(SETTINGS.drain_s))
+        await asyncio.to_thread(STORE.stop, STORE_FLUSH_S)
         if self._force is not None:
             self._force.cancel()
 

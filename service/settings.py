@@ -4,14 +4,18 @@ Whoever runs the service finds the same names, defaults and meanings in `docs/se
 a name that does not exist, stop the service at its start. Knows nothing of HTTP or of the engine.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 PREFIX: Final = "GREENTEXT_"
-DEFAULT_MODEL_DIR: Final = Path(__file__).resolve().parent.parent / "models" / "greentext-thanks"
+DEFAULT_MODELS_DIR: Final = Path(__file__).resolve().parent.parent / "models"
+DEFAULT_MODEL_DIR: Final = DEFAULT_MODELS_DIR / "greentext-thanks"
+MODEL_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}"
+DATABASE_URL: Final = re.compile(r"none|sqlite(\+pysqlite)?:///.+|postgres(ql)?(\+psycopg)?://.*")
 
 
 class SettingsError(ValueError):
@@ -23,17 +27,49 @@ def _words(value: object) -> object:
     return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
 
 
+def _pairs(value: object) -> object:
+    """The pairs of a comma separated list of `name=name`."""
+    if not isinstance(value, str):
+        return value
+    pairs = tuple(tuple(part.strip() for part in word.split("=")) for word in value.split(",") if word.strip())
+    for pair in pairs:
+        if len(pair) != 2 or not all(re.fullmatch(MODEL_NAME, name) for name in pair):
+            raise ValueError("must be pairs of names such as alias=model, separated by commas")
+    if len({alias for alias, _ in pairs}) < len(pairs):
+        raise ValueError("has an alias twice")
+    return pairs
+
+
+def _database_url(value: SecretStr | None) -> SecretStr | None:
+    """A URL of a kind that the store knows; it reads the rest. The value itself, a secret, is in no message."""
+    if value is not None and not DATABASE_URL.fullmatch(value.get_secret_value()):
+        raise ValueError("give sqlite:///FILE, postgresql://USER:PASSWORD@HOST/NAME or none")
+    return value
+
+
 class Settings(BaseModel):
     """How the service runs. Sizes are in the unit that the name ends in."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
-    model_dir: Path = Field(DEFAULT_MODEL_DIR, description="The model bundle to serve: a directory.")
+    model_dir: Path = Field(DEFAULT_MODEL_DIR, description="The bundle of the default model: a directory.")
     model_name: str | None = Field(
         None,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$",
-        max_length=128,
-        description="The name that the model is served under; unset, the one in its manifest.",
+        pattern=f"^{MODEL_NAME}$",
+        description="The name that the default model is served under; unset, the one in its manifest.",
+    )
+    models_dir: Path = Field(
+        DEFAULT_MODELS_DIR,
+        description="Each bundle in this directory is served as well, loaded when somebody asks for it.",
+    )
+    model_memory_bytes: int = Field(
+        1024**3,
+        ge=1024,
+        description="Memory for models in each worker, each counted as its files and its keys and values; for another "
+        "to come, those that nobody has asked for the longest go. The default model stays.",
+    )
+    model_aliases: Annotated[tuple[tuple[str, str], ...], BeforeValidator(_pairs)] = Field(
+        (), description="Other names of models, comma separated (`alias=model`)."
     )
     max_slots: int = Field(64, ge=1, le=4096, description="Texts that are written at once.")
     max_waiting: int = Field(
@@ -81,6 +117,41 @@ class Settings(BaseModel):
         False, description="A line in the log for each request; costs a tenth of the request rate."
     )
     tracing: bool = Field(False, description="BentoML's OpenTelemetry spans; cost a third of the request rate.")
+
+    database_url: Annotated[SecretStr | None, AfterValidator(_database_url)] = Field(
+        None,
+        description="Where generations and ratings are kept: `sqlite:///FILE`, "
+        "`postgresql://USER:PASSWORD@HOST/NAME`, or `none`; unset, a file in the data folder.",
+    )
+    data_dir: Path = Field(
+        Path("runs/service"),
+        description="The data folder; where it cannot be written, and no database is set, nothing is kept.",
+    )
+    database_queue: int = Field(
+        4096, ge=1, le=1_000_000, description="Rows that wait while the database is away; more are dropped, counted."
+    )
+    retention_days: float = Field(
+        30.0, ge=0, le=36500, description="How long generations, ratings and sessions are kept; 0 is for ever."
+    )
+    store_prompts: bool = Field(
+        True, description="Keep the beginnings that clients send; if not, they are kept only in texts that are shared."
+    )
+    board_public: bool = Field(
+        True,
+        description="Whether `/board` shows shared texts to all, and `/generations/ID` a text to who knows its id.",
+    )
+    ratings_per_minute: int = Field(
+        60,
+        ge=1,
+        le=100_000,
+        description="Ratings and deletions that a session may send; all new sessions, ten times as many.",
+    )
+    board_reads_per_minute: int = Field(
+        240,
+        ge=1,
+        le=100_000,
+        description="Pages and texts that a session may ask for; all new sessions, ten times as many.",
+    )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":

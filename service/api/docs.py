@@ -99,9 +99,9 @@ class DocsPages:
     async def description(self, request: Request) -> Response:  # noqa: ARG002 - an endpoint's signature
         """The description for programs, with the default model's defaults."""
         if self._openapi is None:
-            models = self._registry.models
-            content = json_bytes(openapi(models[0].manifest.default_sampling if models else None))
-            if not models:
+            default = self._registry.default
+            content = json_bytes(openapi(default.manifest.default_sampling if default else None))
+            if default is None:
                 return Response(content, media_type="application/json")
             self._openapi = content
         return Response(self._openapi, media_type="application/json", headers={"cache-control": "no-cache"})

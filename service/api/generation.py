@@ -5,19 +5,34 @@ of a dialect; before the first event an error is an ordinary HTTP status, afterw
 """
 
 import asyncio
+import math
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from greentext.control_tokens import strip_leading_start
-from service.api.errors import ApiError, ErrorType, from_engine, from_sampling, internal, invalid, unavailable
-from service.engine.errors import EngineError
+from service.api.errors import (
+    ApiError,
+    ErrorType,
+    from_engine,
+    from_sampling,
+    generation_failed,
+    internal,
+    invalid,
+    unavailable,
+)
+from service.engine.errors import EngineError, PromptTooLongError
 from service.engine.sampling_params import SamplingParams, SamplingParamsError
 from service.engine.sequence import FinishReason
-from service.registry import Registry, ServedModel, UnknownModelError
+from service.registry import ModelBusyError, Registry, UnknownModelError, UnusableModelError
+from service.served_model import ServedModel
 from service.settings import Settings
+from service.store.records import new_generation_id
 
 if TYPE_CHECKING:
     from service.engine.async_engine import GenerationStream
@@ -32,18 +47,52 @@ PING: Final = b": ping\n\n"
 
 
 @dataclass(frozen=True, slots=True)
+class Prompt:
+    """What stands before a text: as text, and as the token ids behind the start token."""
+
+    text: str
+    token_ids: list[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
-    """A request that the engine has taken: a stream for each of its texts."""
+    """A request that the engine has taken: `params.n` streams for each of its prompts, prompt by prompt."""
 
     request_id: str
     model: ServedModel
-    prompt: str
+    prompts: Sequence[Prompt]
+    params: SamplingParams
     streams: "list[GenerationStream]"
+    keep: int | None = None
+    """How many texts of each prompt are wanted, the best by mean log probability; None is all."""
+    request: Request | None = None
+    """What asked, for those who are told when it has ended (`Finished`)."""
+    shared: bool = False
+    """Whether its client lets others see its texts."""
+    ids: tuple[str, ...] = ()
+    """Of its texts, in the order in which their client gets them."""
+
+    def prompt_of(self, index: int) -> Prompt:
+        """The prompt of text `index`."""
+        return self.prompts[index // self.params.n]
+
+    def ranked(self, completions: "Sequence[Completion]") -> "list[list[Completion]]":
+        """The texts of each prompt: as they were asked for, or the best first where `keep` of them are wanted."""
+        n = self.params.n
+        groups = [list(completions[first : first + n]) for first in range(0, len(completions), n)]
+        if self.keep is not None:
+            for group in groups:
+                group.sort(key=_mean_logprob, reverse=True)
+        return groups
 
     def abort(self) -> None:
         """Ends all its texts, their slots free within a step. Those that have ended stay as they are."""
         for stream in self.streams:
             stream.abort()
+
+
+Finished = Callable[[Submission, "list[list[Completion]]"], None]
+"""Is told of each request that ends well, with the texts of each prompt that its client gets; must be quick."""
 
 
 class Dialect(Protocol):
@@ -62,46 +111,128 @@ class Dialect(Protocol):
 class Generation:
     """Submits requests, and waits for their texts."""
 
-    def __init__(self, registry: Registry, settings: Settings) -> None:
+    def __init__(self, registry: Registry, settings: Settings, finished: Finished) -> None:
         self.registry = registry
         self.settings = settings
+        self._finished = finished
 
-    def model(self, name: str | None) -> ServedModel:
-        """The model of a name, or the default. Raises ApiError."""
+    async def model(self, name: str | None, request: Request) -> ServedModel:
+        """The model of a name, or the default, loaded; it stays so at least until whoever asked awaits something else.
+
+        Raises:
+            ApiError: There is none, or it is not there in time.
+        """
         if not self.registry.is_ready:
             raise unavailable()
         try:
-            return self.registry.get(name)
+            if model := self.registry.loaded(name):
+                return model
+            async with asyncio.timeout(self._left_s(request)):
+                return await self.registry.get(name)
         except UnknownModelError as error:
             raise ApiError(ErrorType.MODEL_NOT_FOUND, f"model: {error}", field="model") from None
+        except UnusableModelError:
+            message = "model: it cannot be loaded; GET /models says why"
+            raise ApiError(ErrorType.MODEL_NOT_FOUND, message, field="model") from None
+        except ModelBusyError:
+            if self.registry.is_draining:
+                raise unavailable() from None
+            message = "too many requests wait for this model to be loaded; try again"
+            raise ApiError(ErrorType.QUEUE_FULL, message, headers={"retry-after": "1"}) from None
+        except TimeoutError:
+            message = f"the model was not loaded within {self.settings.deadline_s:g} s; try again"
+            raise ApiError(ErrorType.DEADLINE, message, headers={"retry-after": "1"}) from None
+
+    def prompt(self, model: ServedModel, text: str, *, truncate_tokens: int | None = None) -> Prompt:
+        """A client's prompt, of which the last `truncate_tokens` are read; see `beginning`.
+
+        Raises:
+            ApiError: It is too long.
+        """
+        if len(text) > self.settings.max_prompt_characters:
+            message = f"has {len(text)} characters, and may have {self.settings.max_prompt_characters}"
+            raise invalid("prompt", message)
+        text = beginning(text)
+        token_ids = model.engine.tokenizer.encode(text) if text else []
+        return Prompt(text, token_ids if truncate_tokens is None else token_ids[-truncate_tokens:])
+
+    def token_prompt(self, model: ServedModel, token_ids: list[int]) -> Prompt:
+        """A prompt of token ids, as they are but for one start token at their head.
+
+        Raises:
+            ApiError: It has an id that is no token of text, or is too long.
+        """
+        control = model.manifest.control_tokens
+        if token_ids and token_ids[0] == control.start.id:
+            token_ids = token_ids[1:]
+        if len(token_ids) >= model.engine.context_tokens:
+            raise from_engine(PromptTooLongError(len(token_ids) + 1, model.engine.context_tokens - 1))
+        for token_id in token_ids:
+            if token_id >= model.manifest.vocab_size:
+                raise invalid("prompt", f"has token {token_id}, and the vocabulary ends before it")
+            if token_id in (control.start.id, control.end.id):
+                raise invalid("prompt", f"has the control token {token_id}; the service sets those itself")
+        return Prompt(model.engine.tokenizer.decode(token_ids), token_ids)
+
+    def params(self, model: ServedModel, given: dict[str, Any]) -> SamplingParams:
+        """Sampling parameters as given, else the model's defaults (within the service's limit), else the engine's.
+
+        Raises:
+            ApiError: A value is out of range.
+        """
+        defaults = model.manifest.default_sampling.model_dump()
+        defaults["max_new_tokens"] = min(defaults["max_new_tokens"], self.settings.max_new_tokens)
+        try:
+            return SamplingParams(**{**defaults, **given})
+        except SamplingParamsError as error:
+            raise from_sampling(error) from None
 
     def submit(
-        self, model: ServedModel, prompt: str, params: SamplingParams, *, request_id: str, stream: bool
+        self,
+        model: ServedModel,
+        prompts: Sequence[Prompt],
+        params: SamplingParams,
+        request: Request,
+        *,
+        stream: bool,
+        keep: int | None = None,
+        shared: bool = False,
     ) -> Submission:
-        """Hands a request to the engine. `prompt` stands as the client wrote it; see `beginning`.
+        """Hands a request to the engine, all of it or nothing. Text i of each prompt has the seed plus i.
 
         Raises:
             ApiError: It is out of bounds, or there is no room for it now.
         """
         settings = self.settings
-        if len(prompt) > settings.max_prompt_characters:
-            raise invalid("prompt", f"has {len(prompt)} characters, and may have {settings.max_prompt_characters}")
         if params.max_new_tokens > settings.max_new_tokens:
             raise invalid("max_new_tokens", f"may be {settings.max_new_tokens} at most")
         max_n = min(settings.max_n, model.engine.stats.slots + settings.max_waiting)
         if params.n > max_n:
             raise invalid("n", f"may be {max_n} at most")
-        text = beginning(prompt)
-        prompt_ids = [model.manifest.control_tokens.start.id]
-        if text:
-            prompt_ids += model.engine.tokenizer.encode(text)
+        if len(prompts) * params.n > max_n:
+            raise invalid("prompt", f"asks for {len(prompts) * params.n} texts, and a request may for {max_n}")
+        start_id = model.manifest.control_tokens.start.id
+        streams: list[GenerationStream] = []
         try:
-            streams = model.engine.submit(prompt_ids, params, stream=stream, deadline_s=settings.deadline_s)
-        except SamplingParamsError as error:
-            raise from_sampling(error) from None
-        except EngineError as error:
-            raise from_engine(error) from None
-        return Submission(request_id, model, text, streams)
+            deadline_s = self._left_s(request)
+            for prompt in prompts:
+                token_ids = [start_id, *prompt.token_ids]
+                streams += model.engine.submit(token_ids, params, stream=stream, deadline_s=deadline_s)
+        except (SamplingParamsError, EngineError) as error:
+            for taken in streams:
+                taken.abort()
+            raise (from_sampling(error) if isinstance(error, SamplingParamsError) else from_engine(error)) from None
+        ids = tuple(new_generation_id() for _ in streams)
+        return Submission(request.state.request_id, model, prompts, params, streams, keep, request, shared, ids)
+
+    def finish(self, submission: Submission, completions: "list[Completion]") -> None:
+        """Tells whom it concerns that a request has ended well."""
+        self._finished(submission, [group[: submission.keep] for group in submission.ranked(completions)])
+
+    def _left_s(self, request: Request) -> float:
+        """What is left of the time that a request may take."""
+        arrived_s: float = request.state.arrived_s
+        return max(0.0, self.settings.deadline_s - (time.monotonic() - arrived_s))
 
     async def complete(self, submission: Submission, receive: Receive) -> "list[Completion]":
         """All texts of a request. When the client leaves, they are aborted at once.
@@ -117,13 +248,14 @@ class Generation:
             watcher.cancel()
         if fault := self.fault(completions):
             raise fault
+        self.finish(submission, completions)
         return completions
 
     def fault(self, completions: "list[Completion]") -> ApiError | None:
         """Why texts are no good answer: None, if they are."""
         reasons = {completion.finish_reason for completion in completions}
         if FinishReason.ERROR in reasons:
-            return internal()
+            return generation_failed()
         if FinishReason.ABORT in reasons:
             return (
                 unavailable() if self.registry.is_draining else ApiError(ErrorType.ABORTED, "the client did not read")
@@ -139,6 +271,11 @@ def beginning(prompt: str) -> str:
     """The beginning of a greentext that a client's prompt gives: as it is, with the `>` that it may lack."""
     text = strip_leading_start(prompt)
     return text if not text or text.startswith(">") else ">" + text
+
+
+def _mean_logprob(completion: "Completion") -> float:
+    logprobs = completion.logprobs
+    return sum(logprob.logprob for logprob in logprobs) / len(logprobs) if logprobs else -math.inf
 
 
 async def _abort_when_gone(submission: Submission, receive: Receive) -> None:
@@ -197,6 +334,8 @@ class EventStreamResponse:
         fault = self._generation.fault(completions)
         if fault and not self._started:
             raise fault
+        if fault is None:
+            self._generation.finish(self._submission, completions)
         await self._end(self._dialect.error(fault) if fault else self._dialect.end(completions), send)
 
     async def _end(self, data: bytes, send: Send) -> None:

@@ -8,18 +8,23 @@ import asyncio
 import logging
 import re
 import secrets
+import time
 import traceback
+from collections.abc import Callable
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.errors import ApiError, ErrorType, internal
+from service.api.errors import ApiError, ErrorType, Wording, internal
 from service.api.responses import error_response, json_bytes
 from service.settings import Settings
 
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+TRUE_PATH: Final = "greentext.path"
+"""Where a scope keeps the path that was asked for, if `path` was changed for those who count requests by it."""
+
 LINGER_S: Final = 2.0
 """How long what a refused client is still sending is read and dropped, so that it gets to read why."""
 
@@ -27,19 +32,27 @@ logger = logging.getLogger(__name__)
 
 
 class Envelope:
-    """Gives each request an id (its own, if it brought a decent one) and answers what nobody else caught with a 500."""
+    """Gives each request its path, an id (its own, if it brought a decent one), the time, and a wording for its errors.
 
-    def __init__(self, app: ASGIApp) -> None:
+    What nobody else caught it answers with a 500.
+    """
+
+    def __init__(self, app: ASGIApp, wording_of: Callable[[str], Wording]) -> None:
+        """`wording_of` a path: how errors are put there."""
         self.app = app
+        self.wording_of = wording_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if TRUE_PATH in scope:
+            scope = {**scope, "path": scope[TRUE_PATH]}
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else "gt-" + secrets.token_hex(8)
-        scope.setdefault("state", {})["request_id"] = request_id
+        wording = self.wording_of(scope["path"])
+        scope.setdefault("state", {}).update(request_id=request_id, arrived_s=time.monotonic(), wording=wording)
         started = False
 
         async def send_with_id(message: Message) -> None:
@@ -58,11 +71,14 @@ class Envelope:
             frames = "".join(traceback.format_tb(error.__traceback__))
             logger.error("unexpected %s in request %s\n%s", type(error).__name__, request_id, frames)  # noqa: TRY400
             if not started:
-                await error_response(internal(), request_id)(scope, receive, send_with_id)
+                await error_response(internal(), request_id, wording)(scope, receive, send_with_id)
 
 
 class BodyGuard:
-    """Lets a request through to its endpoint with its whole body, which is JSON by name, in bounds and in time."""
+    """Lets a request through to its endpoint with its whole body, which is JSON by name, in bounds and in time.
+
+    A GET brings none, and goes through as it is.
+    """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
@@ -71,11 +87,14 @@ class BodyGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request, or refuses it."""
+        if scope["method"] in ("GET", "HEAD"):
+            await self.app(scope, receive, send)
+            return
         try:
             self._check(Headers(scope=scope))
             body = await self._read(receive)
         except ApiError as error:
-            await _refuse(error, scope["state"]["request_id"], receive, send)
+            await _refuse(error, scope, receive, send)
             return
         messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -126,12 +145,13 @@ class BodyGuard:
         return ApiError(ErrorType.BODY_TOO_LARGE, f"a body may have {self.max_body_bytes} bytes")
 
 
-async def _refuse(error: ApiError, request_id: str, receive: Receive, send: Send) -> None:
+async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
     """Answers before the body has been read, and closes the connection.
 
     To close with unread bytes in the socket would reset the connection, and could take the answer with it.
     """
-    body = json_bytes(error.body(request_id))
+    status, content = scope["state"]["wording"](error, scope["state"]["request_id"])
+    body = json_bytes(content)
     headers = {
         "content-type": "application/json",
         "content-length": str(len(body)),
@@ -139,7 +159,7 @@ async def _refuse(error: ApiError, request_id: str, receive: Receive, send: Send
         **error.headers,
     }
     raw_headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": error.status, "headers": raw_headers})
+    await send({"type": "http.response.start", "status": status, "headers": raw_headers})
     await send({"type": "http.response.body", "body": body, "more_body": True})
     if error.type is not ErrorType.BODY_TIMEOUT:
         try:

@@ -1,24 +1,30 @@
 """Our own dialect: `POST /generate`, `POST /generate_stream`, `GET /models`."""
 
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api.errors import ApiError, from_sampling, from_validation
+from service.api.errors import ApiError, from_validation, invalid, native_words
+from service.api.fields import as_sampling
 from service.api.generation import EventStreamResponse, Generation, Submission
 from service.api.responses import json_bytes, json_response
 from service.api.schemas import GenerateRequest
-from service.engine.sampling_params import SamplingParams, SamplingParamsError
-from service.registry import ServedModel
+from service.served_model import Bundle
 
 if TYPE_CHECKING:
     from service.engine.llm_engine import Completion, TokenEvent
     from service.engine.sequence import TokenLogprob
 
-SAMPLING_FIELDS: Final = tuple(field.name for field in fields(SamplingParams))
+NOT_SAMPLING: Final = {"prompt", "model", "share"}
+OTHER_DIALECTS: Final = {
+    "inputs": "there is no such field; send `inputs` to POST /, or `prompt` here",
+    "messages": "there is no such field; send `messages` to POST /v1/chat/completions, or `prompt` here",
+    "max_tokens": "there is no such field; send `max_tokens` to POST /v1/completions, or `max_new_tokens` here",
+    "stream": "there is no such field; POST /generate_stream writes a stream",
+}
+"""What a client of another dialect is likely to have meant."""
 
 
 class NativeApi:
@@ -39,18 +45,31 @@ class NativeApi:
         return EventStreamResponse(self._generation, submission, NativeEvents(submission))
 
     async def models(self, request: Request) -> Response:  # noqa: ARG002 - an endpoint's signature
-        """The models that are served."""
-        models = self._generation.registry.models
-        return json_response({"models": [model_info(model, default=model is models[0]) for model in models]})
+        """The models that are served, and the bundles that cannot be."""
+        registry = self._generation.registry
+        await registry.look()
+        served = [model_info(bundle, registry.aliases_of(bundle.name)) for bundle in registry.bundles]
+        unusable = [
+            {"directory": found.directory, "state": found.state, "reason": found.reason} for found in registry.unusable
+        ]
+        return json_response({"models": served, "unusable": unusable})
 
     async def _submit(self, request: Request, *, stream: bool) -> Submission:
         try:
             asked = GenerateRequest.model_validate_json(await request.body())
         except ValidationError as error:
-            raise from_validation(error) from None
-        model = self._generation.model(asked.model)
-        params = sampling_params(asked, model, max_new_tokens=self._generation.settings.max_new_tokens)
-        return self._generation.submit(model, asked.prompt, params, request_id=request.state.request_id, stream=stream)
+            raise _refusal(error) from None
+        generation = self._generation
+        model = await generation.model(asked.model, request)
+        params = generation.params(model, as_sampling(asked.model_dump(exclude=NOT_SAMPLING)))
+        prompt = generation.prompt(model, asked.prompt)
+        return generation.submit(model, [prompt], params, request, stream=stream, shared=asked.share)
+
+
+def _refusal(error: ValidationError) -> ApiError:
+    refusal = from_validation(error)
+    hint = OTHER_DIALECTS.get(refusal.field or "")
+    return refusal if hint is None or refusal.field is None else invalid(refusal.field, hint)
 
 
 class NativeEvents:
@@ -74,7 +93,7 @@ class NativeEvents:
 
     def error(self, error: ApiError) -> bytes:
         """The same as an HTTP error's body."""
-        return sse("error", error.body(self._submission.request_id))
+        return sse("error", native_words(error, self._submission.request_id)[1])
 
 
 def sse(event: str, data: dict[str, Any]) -> bytes:
@@ -82,31 +101,12 @@ def sse(event: str, data: dict[str, Any]) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (event.encode("ascii"), json_bytes(data))
 
 
-def sampling_params(asked: GenerateRequest, model: ServedModel, *, max_new_tokens: int) -> SamplingParams:
-    """What the request says, else the model's defaults (bounded by `max_new_tokens`), else the engine's.
-
-    Raises:
-        ApiError: A value is out of range.
-    """
-    defaults = model.manifest.default_sampling.model_dump()
-    defaults["max_new_tokens"] = min(defaults["max_new_tokens"], max_new_tokens)
-    given = asked.model_dump(include=set(SAMPLING_FIELDS), exclude_none=True)
-    if "stop" in given:
-        given["stop"] = tuple(given["stop"])
-    if "logit_bias" in given:
-        given["logit_bias"] = {int(token): bias for token, bias in given["logit_bias"].items()}
-    try:
-        return SamplingParams(**{**defaults, **given})
-    except SamplingParamsError as error:
-        raise from_sampling(error) from None
-
-
 def answer(submission: Submission, completions: "list[Completion]") -> dict[str, Any]:
     """The body of a good answer, as `GenerateResponse` describes it."""
     return {
         "id": submission.request_id,
         "model": submission.model.name,
-        "greentexts": [_greentext(submission, completion) for completion in completions],
+        "greentexts": [_greentext(submission, completion, i) for i, completion in enumerate(completions)],
         "usage": {
             "prompt_tokens": completions[0].prompt_tokens,
             "completion_tokens": sum(completion.completion_tokens for completion in completions),
@@ -120,14 +120,16 @@ def answer(submission: Submission, completions: "list[Completion]") -> dict[str,
     }
 
 
-def _greentext(submission: Submission, completion: "Completion") -> dict[str, Any]:
-    text = submission.prompt + completion.text
+def _greentext(submission: Submission, completion: "Completion", index: int) -> dict[str, Any]:
+    prompt = submission.prompt_of(index).text
+    text = prompt + completion.text
     written: dict[str, Any] = {
+        "id": submission.ids[index],
         "text": text,
         "lines": [line.removeprefix(">").strip() for line in text.split("\n") if line.strip()],
         "finish_reason": completion.finish_reason.value,
         "seed": completion.seed,
-        "prompt": submission.prompt,
+        "prompt": prompt,
     }
     if completion.logprobs:
         written["logprobs"] = [_logprob(submission, logprob) for logprob in completion.logprobs]
@@ -148,20 +150,22 @@ def _ms(seconds: float) -> float:
     return round(seconds * 1000, 3)
 
 
-def model_info(model: ServedModel, *, default: bool) -> dict[str, Any]:
+def model_info(bundle: Bundle, aliases: list[str]) -> dict[str, Any]:
     """What `GET /models` says of a model, as `ModelInfo` describes it."""
-    manifest = model.manifest
+    manifest = bundle.manifest
     return {
-        "name": model.name,
-        "default": default,
+        "name": bundle.name,
+        "aliases": aliases,
+        "default": bundle.is_default,
+        "state": bundle.state,
         "description": manifest.description,
         "base_model": manifest.base_model,
         "architecture": manifest.architecture,
         "precision": manifest.precision,
-        "context_length": model.engine.context_tokens,
+        "context_length": bundle.context_tokens,
         "vocab_size": manifest.vocab_size,
         "default_sampling": manifest.default_sampling.model_dump(),
         "evaluation": manifest.evaluation,
         "license": manifest.license,
-        "card": model.card,
+        "card": bundle.card,
     }

@@ -4,46 +4,15 @@ A request is checked strictly: no `"5"` for 5, no `true` for 1, no unknown field
 the model's own default holds. The answers' models document what `service.api.native` writes; tests hold it to them.
 """
 
-from typing import Annotated, Any, Final, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic import Field
 
-from service.engine.sampling_params import (
-    MAX_LOGIT_BIASES,
-    MAX_LOGPROBS,
-    MAX_N,
-    MAX_SEED,
-    MAX_STOP_CHARACTERS,
-    MAX_STOP_STRINGS,
-)
-
-MAX_COUNT: Final = 2**31 - 1
-MAX_TOKEN_DIGITS: Final = 9
+from service.api.fields import MAX_COUNT, MAX_MODEL_NAME_CHARACTERS, LogitBias, Part, StopStrings
+from service.engine.sampling_params import MAX_LOGPROBS, MAX_N, MAX_SEED
 
 
-def _one_or_more(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-StopString = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
-_STOP_SCHEMA: Final[dict[str, Any]] = {
-    "anyOf": [
-        {"type": "string", "minLength": 1, "maxLength": MAX_STOP_CHARACTERS},
-        {
-            "type": "array",
-            "maxItems": MAX_STOP_STRINGS,
-            "items": {"type": "string", "minLength": 1, "maxLength": MAX_STOP_CHARACTERS},
-        },
-        {"type": "null"},
-    ]
-}
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())
-
-
-class GenerateRequest(_Part):
+class GenerateRequest(Part):
     """What to write, and how. Every field may be left out: `{}` asks for one greentext."""
 
     prompt: str = Field(
@@ -51,7 +20,12 @@ class GenerateRequest(_Part):
         description="The beginning to continue, such as `be me`; a `>` is put before it if it has none. "
         "Text that spells a control token is plain text.",
     )
-    model: str | None = Field(None, max_length=128, description="A name from `GET /models`; null is the default model.")
+    model: str | None = Field(
+        None, max_length=MAX_MODEL_NAME_CHARACTERS, description="A name from `GET /models`; null is the default model."
+    )
+    share: bool = Field(
+        False, description="Let others see it on the board, if the content policy has nothing against it."
+    )
     temperature: float | None = Field(
         None, ge=0, le=100, description="How freely to choose: 0 always takes the likeliest token."
     )
@@ -74,9 +48,8 @@ class GenerateRequest(_Part):
     frequency_penalty: float | None = Field(
         None, ge=-100, le=100, description="Taken from a token's logit for each time the new text has it."
     )
-    logit_bias: dict[str, float] | None = Field(
+    logit_bias: LogitBias = Field(
         None,
-        max_length=MAX_LOGIT_BIASES,
         description="What to add to the logits of tokens: ids, written as strings, to numbers from -100 to 100.",
         examples=[{"17": -100}],
     )
@@ -86,12 +59,8 @@ class GenerateRequest(_Part):
         le=MAX_SEED,
         description="The same seed, prompt and parameters give the same text; text i of n has seed + i. Null draws.",
     )
-    stop: Annotated[
-        list[StopString] | None, BeforeValidator(_one_or_more), WithJsonSchema(_STOP_SCHEMA, mode="validation")
-    ] = Field(
-        None,
-        max_length=MAX_STOP_STRINGS,
-        description="A string or several: the text ends before the first of them to come up.",
+    stop: StopStrings = Field(
+        None, description="A string or several: the text ends before the first of them to come up."
     )
     max_new_tokens: int | None = Field(None, ge=1, le=MAX_COUNT, description="Where to end at the latest.")
     min_new_tokens: int | None = Field(None, ge=0, le=MAX_COUNT, description="The text does not end by itself before.")
@@ -106,18 +75,8 @@ class GenerateRequest(_Part):
         description="Report each new token's log probability, and those of this many of the likeliest.",
     )
 
-    @field_validator("logit_bias")
-    @classmethod
-    def _token_ids(cls, value: dict[str, float] | None) -> dict[str, float] | None:
-        for token, bias in (value or {}).items():
-            if not (token.isascii() and token.isdigit() and len(token) <= MAX_TOKEN_DIGITS):
-                raise ValueError('keys must be token ids, such as "17"')
-            if abs(bias) > 100:
-                raise ValueError("values must be from -100 to 100")
-        return value
 
-
-class TokenAlternative(_Part):
+class TokenAlternative(Part):
     """A token that could have stood there."""
 
     token_id: int
@@ -131,9 +90,10 @@ class TokenLogprobs(TokenAlternative):
     top: list[TokenAlternative] = Field(description="The likeliest tokens there, best first.")
 
 
-class WrittenGreentext(_Part):
+class WrittenGreentext(Part):
     """One greentext."""
 
+    id: str = Field(description="For `POST /ratings` and `GET /generations/{id}`.")
     text: str = Field(description="The whole greentext, the given beginning and all.")
     lines: list[str] = Field(description="Its lines, without the `>`.")
     finish_reason: Literal["end", "stop", "length", "deadline"] = Field(
@@ -145,14 +105,14 @@ class WrittenGreentext(_Part):
     logprobs: list[TokenLogprobs] | None = Field(None, description="One for each new token, if asked for.")
 
 
-class Usage(_Part):
+class Usage(Part):
     """Tokens read and written."""
 
     prompt_tokens: int = Field(description="Tokens of the prompt, with the start token, counted once.")
     completion_tokens: int = Field(description="New tokens of all texts.")
 
 
-class Timings(_Part):
+class Timings(Part):
     """Where the time went; for several texts, the longest of each."""
 
     queue_ms: float = Field(description="Waiting for a slot.")
@@ -161,7 +121,7 @@ class Timings(_Part):
     total_ms: float = Field(description="From the request to the last token.")
 
 
-class GenerateResponse(_Part):
+class GenerateResponse(Part):
     """What was written."""
 
     id: str = Field(description="The request's id, also in the header x-request-id.")
@@ -171,7 +131,7 @@ class GenerateResponse(_Part):
     timings: Timings
 
 
-class StreamedToken(_Part):
+class StreamedToken(Part):
     """Data of the event `token`."""
 
     index: int = Field(description="Which of the n greentexts it continues.")
@@ -180,7 +140,7 @@ class StreamedToken(_Part):
     logprob: float | None = Field(None, description="If logprobs were asked for.")
 
 
-class ErrorDetail(_Part):
+class ErrorDetail(Part):
     """What went wrong."""
 
     type: str = Field(description="For programs.", examples=["invalid_request"])
@@ -189,13 +149,13 @@ class ErrorDetail(_Part):
     request_id: str
 
 
-class ErrorResponse(_Part):
+class ErrorResponse(Part):
     """Any answer but a good one; also the data of the event `error`."""
 
     error: ErrorDetail
 
 
-class ServedSampling(_Part):
+class ServedSampling(Part):
     """What holds where a request says nothing."""
 
     temperature: float
@@ -206,11 +166,15 @@ class ServedSampling(_Part):
     max_new_tokens: int
 
 
-class ModelInfo(_Part):
+class ModelInfo(Part):
     """A model that is served."""
 
     name: str
+    aliases: list[str] = Field(description="Other names that it answers to.")
     default: bool = Field(description="Whether it answers requests that name no model.")
+    state: Literal["loaded", "loading", "unloaded"] = Field(
+        description="`unloaded`: the first request for it waits until it is loaded."
+    )
     description: str
     base_model: str
     architecture: str
@@ -223,7 +187,16 @@ class ModelInfo(_Part):
     card: str = Field(description="The model card, in Markdown.")
 
 
-class ModelsResponse(_Part):
-    """The models that are served."""
+class UnusableBundle(Part):
+    """A bundle in the models folder that cannot be served as it is."""
+
+    directory: str = Field(description="Its name in the folder.")
+    state: Literal["incomplete", "broken"] = Field(description="`incomplete`: it is still being copied, it seems.")
+    reason: str
+
+
+class ModelsResponse(Part):
+    """The models that are served, and the bundles that are not."""
 
     models: list[ModelInfo]
+    unusable: list[UnusableBundle]

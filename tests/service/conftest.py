@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +61,7 @@ def free_port() -> int:
 def start_server(directory: Path, target: str, **environment: str) -> Server:
     """A server with a BENTOML_HOME of its own: two that share one would mix their metrics up."""
     port = free_port()
+    directory.mkdir(exist_ok=True)
     log = directory / "server.log"
     command = [sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)]
     own = {name: value for name, value in os.environ.items() if not name.startswith("GREENTEXT_")}
@@ -74,6 +76,7 @@ def start_server(directory: Path, target: str, **environment: str) -> Server:
                 "BENTOML_HOME": str(directory / "bentoml"),
                 "BENTOML_DO_NOT_TRACK": "True",
                 "OTEL_SDK_DISABLED": "true",
+                "GREENTEXT_DATABASE_URL": "none",
                 **environment,
             },
         )
@@ -124,6 +127,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fake_server(directory: Path, bundle: Path, **environment: str) -> Server:
     settings = {
         "GREENTEXT_MODEL_DIR": str(bundle),
+        "GREENTEXT_MODELS_DIR": str(bundle.parent),
         "GREENTEXT_MAX_SLOTS": str(SLOTS),
         "GREENTEXT_MAX_WAITING": str(WAITING),
         "GREENTEXT_MAX_BODY_BYTES": str(BODY_BYTES),
@@ -149,3 +153,18 @@ def server(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[S
 def client(server: Server) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=server.url, timeout=30) as client:
         yield client
+
+
+@pytest.fixture
+def full_queue(server: Server) -> Iterator[None]:
+    """All slots and all places of the queue are taken, for DEADLINE_S."""
+    wait_until_idle(server)
+    long = {"max_new_tokens": 450, "min_new_tokens": 450, "n": SLOTS + WAITING}
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(httpx.post, f"{server.url}/generate", json=long, timeout=30)
+        end = time.monotonic() + 5
+        while Metrics(server).value("greentext_requests_running") < SLOTS and time.monotonic() < end:
+            time.sleep(0.01)
+        yield
+        assert future.result().status_code == 200
+    wait_until_idle(server)

@@ -96,14 +96,14 @@ def install() -> None:
     llm_engine.Sampler = FakeSampler  # type: ignore[misc, assignment]
 
 
-def write_fake_bundle(directory: Path) -> Path:
+def write_fake_bundle(directory: Path, name: str = NAME) -> Path:
     """A bundle with a byte tokenizer and no model to speak of."""
-    work = directory.parent / f"{directory.name}-parts"
+    work = directory.parent / f".{directory.name}-parts"
     work.mkdir(parents=True)
     (work / "model.onnx").write_bytes(b"no model")
     (work / "tokenizer.json").write_text(json.dumps(_tokenizer()), encoding="utf-8")
     description = ModelDescription(
-        name=NAME,
+        name=name,
         description="Writes one text.",
         base_model="none",
         architecture="gpt_neo",

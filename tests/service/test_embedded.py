@@ -64,7 +64,9 @@ def test_a_seed_gives_its_text_alone_and_in_company(shipped: Server) -> None:
 
 def test_the_start_token_is_there_once_whoever_sends_it(shipped: Server) -> None:
     without, sent = (generate(shipped, prompt=prompt, seed=3) for prompt in ("", "<|4chanGtxStart|>"))
-    assert without["greentexts"] == sent["greentexts"]
+    [one], [other] = without["greentexts"], sent["greentexts"]
+    assert one.pop("id") != other.pop("id")
+    assert one == other
     assert without["usage"] == sent["usage"] == {**without["usage"], "prompt_tokens": 1}
 
 
@@ -72,6 +74,52 @@ def test_what_spells_a_control_token_is_text(shipped: Server) -> None:
     answer = generate(shipped, prompt=">be me <|endoftext|>", max_new_tokens=5)
     assert answer["usage"]["prompt_tokens"] > 5
     assert answer["greentexts"][0]["text"].startswith(">be me <|endoftext|>")
+
+
+def test_a_seed_gives_its_text_in_every_dialect(shipped: Server) -> None:
+    def post(path: str, **body: Any) -> Any:
+        response = httpx.post(f"{shipped.url}{path}", json=body, timeout=60)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    for seed in range(4):
+        sampling = {"temperature": 0.7, "top_k": 40, "top_p": 0.9, "repetition_penalty": 1.1, "seed": seed}
+        user = [{"role": "user", "content": "be me"}]
+        native = generate(shipped, prompt="be me", max_new_tokens=40, **sampling)["greentexts"][0]
+        texts = {
+            native["text"].removeprefix(native["prompt"]),
+            post("/", inputs="be me", parameters={**sampling, "max_new_tokens": 40})[0]["generated_text"],
+            post("/v1/completions", prompt="be me", max_tokens=40, **sampling)["choices"][0]["text"],
+            post("/v1/completions", prompt=["x", "be me"], max_tokens=40, **sampling)["choices"][1]["text"],
+            post("/v1/chat/completions", messages=user, max_tokens=40, **sampling)["choices"][0]["message"]["content"],
+        }
+        assert len(texts) == 1
+
+
+def test_a_prompt_of_tokens_is_its_text(shipped: Server) -> None:
+    url, prompt = shipped.url, ">be me\n>find a small frog"
+    tokens = httpx.post(f"{url}/tokenize", json={"prompt": prompt}).json()["tokens"]
+    assert httpx.post(f"{url}/detokenize", json={"tokens": tokens}).json()["prompt"] == prompt
+    texts = [
+        httpx.post(f"{url}/v1/completions", json={"prompt": given, "seed": 5, "max_tokens": 30}).json()["choices"]
+        for given in (prompt, tokens)
+    ]
+    assert texts[0] == texts[1]
+
+
+def test_the_best_of_several_is_the_likeliest(shipped: Server) -> None:
+    body = {"inputs": "be me", "parameters": {"best_of": 6, "seed": 1, "details": True, "max_new_tokens": 20}}
+    ((text),) = httpx.post(f"{shipped.url}/", json=body, timeout=60).json()
+    best, *others = [text["details"], *text["details"]["best_of_sequences"]]
+
+    def mean(details: dict[str, Any]) -> float:
+        logprobs = [token["logprob"] for token in details["tokens"]]
+        return sum(logprobs) / len(logprobs)
+
+    assert sorted(details["seed"] for details in (best, *others)) == [1, 2, 3, 4, 5, 6]
+    assert [mean(best), *map(mean, others)] == sorted([mean(best), *map(mean, others)], reverse=True)
+    alone = generate(shipped, prompt="be me", seed=best["seed"], max_new_tokens=20)["greentexts"][0]
+    assert alone["text"].removeprefix(alone["prompt"]) == text["generated_text"]
 
 
 def test_memory_stays_within_bounds_with_all_slots_full(shipped: Server) -> None:

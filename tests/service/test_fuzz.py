@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from service.api.huggingface_schemas import HuggingFaceError, HuggingFaceParameters, HuggingFaceRequest
+from service.api.openai_schemas import ChatMessage, ChatRequest, CompletionRequest, OpenAiError, StreamOptions
 from service.api.schemas import ErrorResponse, GenerateRequest, GenerateResponse
+from service.api.tokens import DetokenizeRequest, TokenizeRequest
 
 if TYPE_CHECKING:
     import httpx
+    from pydantic import BaseModel
 
 NUMBERS = st.one_of(
     st.integers(), st.floats(), st.sampled_from([0, 1, -1, 2**31, 2**63, 2**64, 0.5, 1.0, 10**400, 5e-324])
@@ -44,6 +49,7 @@ BODIES = st.one_of(
     ),
     JSON,
 )
+FEW_TRIES = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 TRIES = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 HEADERS = {"content-type": "application/json"}
 
@@ -72,6 +78,36 @@ def test_any_json_is_answered(client: httpx.Client, body: Any) -> None:
 @given(st.one_of(st.binary(max_size=200), BODIES.map(lambda body: json.dumps(body).encode()[:-1])))
 def test_any_bytes_are_answered(client: httpx.Client, content: bytes) -> None:
     check(client, content)
+
+
+DIALECTS: dict[str, tuple[type[BaseModel], type[BaseModel], type[BaseModel]]] = {
+    "/": (HuggingFaceRequest, HuggingFaceParameters, HuggingFaceError),
+    "/v1/completions": (CompletionRequest, StreamOptions, OpenAiError),
+    "/v1/chat/completions": (ChatRequest, ChatMessage, OpenAiError),
+    "/tokenize": (TokenizeRequest, TokenizeRequest, ErrorResponse),
+    "/detokenize": (DetokenizeRequest, DetokenizeRequest, ErrorResponse),
+}
+
+
+@pytest.mark.parametrize("path", DIALECTS)
+@FEW_TRIES
+@given(st.data())
+def test_any_json_is_answered_in_every_dialect(client: httpx.Client, path: str, data: st.DataObject) -> None:
+    request, part, error = DIALECTS[path]
+    inner = st.dictionaries(st.sampled_from(sorted(part.model_fields)), JSON, max_size=3)
+    given_fields = st.dictionaries(
+        st.one_of(st.sampled_from(sorted(request.model_fields)), TEXTS), st.one_of(JSON, inner), max_size=4
+    )
+    body = data.draw(st.one_of(given_fields, JSON))
+    if isinstance(body, dict):
+        required = {name for name, field in request.model_fields.items() if field.is_required()}
+        user = [{"role": "user", "content": data.draw(TEXTS)}]
+        usual = {"inputs": "", "messages": user, "prompt": data.draw(TEXTS), "tokens": [1]}
+        body = {name: usual[name] for name in required} | body
+    response = client.post(path, content=json.dumps(body).encode(), headers=HEADERS)
+    assert response.status_code < 500, response.text
+    if response.status_code != 200:
+        error.model_validate_json(response.content)
 
 
 @TRIES

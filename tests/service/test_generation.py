@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from service.api.errors import ApiError, ErrorType
-from service.api.generation import EventStreamResponse, Generation, Submission
+from service.api.generation import EventStreamResponse, Generation, Prompt, Submission
 from service.api.native import NativeEvents
 from service.engine.async_engine import GenerationStream
+from service.engine.errors import QueueFullError
 from service.engine.llm_engine import Completion, TokenEvent
-from service.engine.sequence import FinishReason
+from service.engine.sampling_params import SamplingParams
+from service.engine.sequence import FinishReason, TokenLogprob
 from service.registry import Registry
 from service.settings import Settings
 
 if TYPE_CHECKING:
     from starlette.types import Message
+
+    from service.served_model import ServedModel
 
 INTERVAL_S = 0.1
 SCOPE: dict[str, Any] = {"type": "http"}
@@ -86,12 +92,19 @@ class Client:
         return bool(self.messages) and not self.messages[-1].get("more_body", True)
 
 
+def nobody(submission: Submission, texts: list[list[Completion]]) -> None:
+    """Nobody wants to know what came of it."""
+
+
 def generation() -> Generation:
-    return Generation(Registry(), Settings(ping_interval_s=INTERVAL_S))
+    return Generation(Registry(), Settings(ping_interval_s=INTERVAL_S), nobody)
 
 
 def submission(engine: Engine) -> Submission:
-    return Submission("id", SimpleNamespace(name="m"), "", engine.streams)  # type: ignore[arg-type]
+    params = SamplingParams(n=len(engine.streams))
+    ids = tuple(f"text-{index}" for index in range(params.n))
+    model: Any = SimpleNamespace(name="m")
+    return Submission("id", model, [Prompt("", [])], params, engine.streams, ids=ids)  # type: ignore[arg-type]
 
 
 def respond(engine: Engine, client: Client) -> asyncio.Task[None]:
@@ -126,7 +139,7 @@ async def test_waiting_that_is_cancelled_aborts() -> None:
     ("reasons", "error"),
     [
         ([FinishReason.END, FinishReason.STOP, FinishReason.LENGTH], None),
-        ([FinishReason.ERROR, FinishReason.END], ErrorType.INTERNAL),
+        ([FinishReason.ERROR, FinishReason.END], ErrorType.GENERATION),
         ([FinishReason.DEADLINE, FinishReason.DEADLINE], ErrorType.DEADLINE),
         ([FinishReason.DEADLINE, FinishReason.END], None),
     ],
@@ -269,3 +282,89 @@ async def test_texts_of_a_stream_share_the_connection_message_by_message() -> No
     assert [message["type"] for message in client.messages].count("http.response.start") == 1
     assert client.text.count("event: token\n") == 3
     assert client.text.count("event: end\n") == 1
+
+
+def completed(*logprobs: float, seed: int = 0) -> Completion:
+    told = tuple(TokenLogprob(1, logprob) for logprob in logprobs)
+    return replace(completion(FinishReason.END, len(logprobs)), logprobs=told, seed=seed)
+
+
+@pytest.mark.parametrize(("keep", "seeds"), [(None, [[0, 1, 2], [3, 4, 5]]), (1, [[2, 0, 1], [4, 3, 5]])])
+def test_the_best_come_first_where_not_all_are_wanted(keep: int | None, seeds: list[list[int]]) -> None:
+    """By the mean of their log probabilities: a long text is not worse for it. Of equals the first; of none, none."""
+    means = [(-1.0, -1.0), (-1.5,), (-0.5, -0.5, -0.5), (-2.0,), (-1.0, -1.0), ()]
+    texts = [completed(*logprobs, seed=seed) for seed, logprobs in enumerate(means)]
+    request = replace(submission(Engine(3)), prompts=[Prompt("", [])] * 2, keep=keep)
+    ranked = request.ranked(texts)
+    assert [[text.seed for text in group] for group in ranked] == seeds
+    assert [request.prompt_of(index) for index in range(6)] == [request.prompts[0]] * 3 + [request.prompts[1]] * 3
+
+
+async def test_whoever_wants_to_know_is_told_of_what_a_client_gets() -> None:
+    told: list[list[int]] = []
+    engine, client = Engine(2), Client()
+    listening = Generation(
+        Registry(), Settings(), lambda _, texts: told.extend([text.seed for text in group] for group in texts)
+    )
+    request = replace(submission(engine), keep=1)
+    for index, logprob in enumerate((-2.0, -1.0)):
+        text = completed(logprob, seed=index)
+        engine.streams[index].feed(TokenEvent("", None, None, text))
+    assert len(await listening.complete(request, client.receive)) == 2
+    assert told == [[1]]
+
+    engine = Engine()
+    request = submission(engine)
+    task = asyncio.create_task(
+        EventStreamResponse(listening, request, NativeEvents(request))(SCOPE, client.receive, client.send)
+    )
+    engine.finish(FinishReason.END, 1)
+    await task
+    assert told == [[1], [0]]
+
+    engine = Engine()
+    engine.finish(FinishReason.ERROR)
+    with pytest.raises(ApiError):
+        await listening.complete(submission(engine), client.receive)
+    assert len(told) == 2
+
+
+async def test_several_prompts_are_taken_all_or_none() -> None:
+    taken: list[Engine] = []
+
+    def submit(*_: Any, **__: Any) -> list[GenerationStream]:
+        if len(taken) == 2:
+            raise QueueFullError(3)
+        taken.append(Engine())
+        return taken[-1].streams
+
+    engine = SimpleNamespace(submit=submit, stats=SimpleNamespace(slots=8))
+    tokens = SimpleNamespace(start=SimpleNamespace(id=1))
+    model = SimpleNamespace(engine=engine, manifest=SimpleNamespace(control_tokens=tokens))
+    request = SimpleNamespace(state=SimpleNamespace(arrived_s=time.monotonic(), request_id="id"))
+    with pytest.raises(ApiError) as caught:
+        generation().submit(model, [Prompt("", [])] * 3, SamplingParams(), request, stream=False)  # type: ignore[arg-type]
+    assert caught.value.type is ErrorType.QUEUE_FULL
+    assert [one.aborted for one in taken] == [[0], [0]]
+
+
+class Slow(Registry):
+    """Loads no model within anybody's deadline."""
+
+    is_ready = True
+
+    def loaded(self, name: str | None) -> None:
+        return None
+
+    async def get(self, name: str | None) -> ServedModel:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+
+async def test_a_model_is_waited_for_within_the_deadline() -> None:
+    request = SimpleNamespace(state=SimpleNamespace(arrived_s=time.monotonic()))
+    started = time.monotonic()
+    with pytest.raises(ApiError) as caught:
+        await Generation(Slow(), Settings(deadline_s=0.2), nobody).model("a", request)  # type: ignore[arg-type]
+    assert (caught.value.type, caught.value.headers) == (ErrorType.DEADLINE, {"retry-after": "1"})
+    assert time.monotonic() - started < 10

@@ -9,14 +9,16 @@ from hypothesis import strategies as st
 
 from service.settings import Settings, SettingsError, variable
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = ROOT / "docs" / "settings.md"
+UNITS = ("_bytes", "_s", "_days", "_tokens", "_characters", "_per_minute")
 ROW = re.compile(r"^\| `(?P<name>GREENTEXT_\w+)` \| (?P<default>.*?) \| (?P<meaning>.*) \|$", re.MULTILINE)
 
 
 def default_in_words(field: str) -> str:
     value = Settings.model_fields[field].default
-    if field == "model_dir":
-        return "`models/greentext-thanks`"
+    if field in ("model_dir", "models_dir"):
+        return f"`{value.relative_to(ROOT)}`"
     if value is None or value == ():
         return "unset"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
@@ -30,10 +32,10 @@ def test_each_setting_is_documented_as_it_is() -> None:
 
 
 def test_each_limit_names_its_unit_or_is_a_count() -> None:
-    counts = {"max_slots", "max_waiting", "max_n", "max_unread_events", "threads", "workers"}
+    counts = {"database_queue", "max_slots", "max_waiting", "max_n", "max_unread_events", "threads", "workers"}
     for name, field in Settings.model_fields.items():
         if field.annotation in (int, float, int | None):
-            assert name in counts or name.endswith(("_bytes", "_s", "_tokens", "_characters")), name
+            assert name in counts or name.endswith(UNITS), name
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:

@@ -1,0 +1,1 @@
+"""The migrations: `versions/rNNNN_*.py`, one a step, never changed once published."""

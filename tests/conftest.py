@@ -1,6 +1,7 @@
 """What all tests share: their order, and how hard property tests try."""
 
 import os
+import signal
 
 import hypothesis
 import pytest
@@ -10,6 +11,10 @@ hypothesis.settings.register_profile("default", deadline=None)
 # A run that others judge by must give the same verdict twice; at one's own desk new examples are welcome.
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+# A shell's background jobs ignore interrupts, and so would the programs that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -53,25 +53,21 @@ def run_findings(
     greentexts: Path,
     work: Path,
     *,
-    quick: bool = False,
-    scale: str = "",
+    scale: str = "night",
     jobs: int = 0,
     claims: Sequence[str] = (),
     output: Path | None = None,
 ) -> Path:
     """Makes the study and returns the report's path, ``findings.md`` with its plots in ``findings/`` beside it.
 
-    ``scale`` is ``quick``, ``short`` or ``night`` (the default, or with ``quick`` the first). Files go to a folder of
+    ``scale`` is ``quick``, ``short`` or ``night``. Files go to a folder of
     the scale's name in ``work``, the report to ``output``, by default the same folder. ``jobs`` are processes at a
     time, 0 one for each core. ``claims`` names the experiments to make; none makes all. Raises FindingsError,
     CorpusError, StepError.
     """
-    chosen = scale or ("quick" if quick else "night")
-    if chosen not in SCALES:
-        raise FindingsError(f"scale must be one of {', '.join(SCALES)}, got {chosen!r}")
-    return run_study(
-        Sources(stories, greentexts), SCALES[chosen], work / chosen, jobs=jobs, claims=claims, output=output
-    )
+    if scale not in SCALES:
+        raise FindingsError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}")
+    return run_study(Sources(stories, greentexts), SCALES[scale], work / scale, jobs=jobs, claims=claims, output=output)
 
 
 def run_study(

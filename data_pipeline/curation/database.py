@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 FILE_NAME: Final = "curation.sqlite3"
 BUSY_TIMEOUT_S: Final = 5.0
+BUSY_PAUSE_S: Final = 0.01
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
@@ -89,7 +91,7 @@ class Database:
             self._connections.append(connection)
             connection.row_factory = sqlite3.Row
             connection.create_function("casefold", 1, str.casefold, deterministic=True)
-            connection.execute("PRAGMA journal_mode = WAL")
+            _turn_to_log(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA trusted_schema = OFF")
@@ -122,6 +124,23 @@ class Database:
         if tables:
             raise StageError(f"{self.path} holds another program's tables: give another folder")
         return 0
+
+
+def _turn_to_log(connection: sqlite3.Connection) -> None:
+    """Switches to write-ahead logging, with patience.
+
+    Of several that do it to a new file at once, SQLite lets one through and sends the others away without waiting,
+    whatever the busy time-out is.
+    """
+    end_s = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end_s:
+                raise
+            time.sleep(BUSY_PAUSE_S)
 
 
 def migrations_in(folder: Path) -> list[Path]:

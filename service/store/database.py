@@ -10,6 +10,8 @@ No error that leaves here holds a password, a statement's parameters, or what a 
 from __future__ import annotations
 
 import contextlib
+import functools
+import sqlite3
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +33,7 @@ READERS: Final = 4
 
 CONNECT_TIMEOUT_S: Final = 5
 BUSY_TIMEOUT_S: Final = 5.0
+BUSY_PAUSE_S: Final = 0.01
 POOL_TIMEOUT_S: Final = 2.0
 READ_TIMEOUT_S: Final = 2.0
 WRITE_TIMEOUT_S: Final = 15.0
@@ -101,7 +104,7 @@ class Database:
             pool_recycle=STALE_AFTER_S,
         )
         if self.is_sqlite:
-            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "connect", functools.partial(_prepare_sqlite, busy_timeout_s=busy_timeout_s))
             event.listen(self.engine, "begin", _begin_sqlite)
 
     @contextlib.contextmanager
@@ -186,11 +189,22 @@ def _secrets(url: URL) -> list[str]:
     return sorted(spelled, key=len, reverse=True)
 
 
-def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
+def _prepare_sqlite(connection: DBAPIConnection, _record: object, *, busy_timeout_s: float) -> None:
     # The driver would begin transactions by rules of its own; _begin_sqlite begins them.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "trusted_schema = OFF"):
+    end_s = time.monotonic() + busy_timeout_s
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as error:
+            # Of several that turn a new file to the log at once, SQLite lets one do it and sends the others away
+            # without waiting, whatever its busy time-out is.
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end_s:
+                raise
+            time.sleep(BUSY_PAUSE_S)
+    for pragma in ("synchronous = NORMAL", "foreign_keys = ON", "trusted_schema = OFF"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -143,3 +144,20 @@ def test_a_connection_in_use_is_closed_when_it_is_no_longer(empty_place: Place) 
         with pytest.raises(StoreUnavailableError, match="closed"), database.reading():
             pytest.fail("it was opened again")
     assert len(opened) == len(closed) == 2
+
+
+def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    for attempt in range(20):
+        url = parse_url(f"sqlite:///{tmp_path}/{attempt}.sqlite3")
+        databases = [Database(url) for _ in range(4)]
+        start = threading.Barrier(len(databases))
+
+        def connect(database: Database, start: threading.Barrier = start) -> None:
+            start.wait()
+            with database.reading():
+                pass
+
+        with ThreadPoolExecutor(len(databases)) as pool:
+            list(pool.map(connect, databases))
+        for database in databases:
+            database.close()

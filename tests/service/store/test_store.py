@@ -252,17 +252,18 @@ class TestDeletion:
         assert left == [("", None, None, None)]
 
     def test_a_session_is_erased_with_all_that_is_its_own(self, store: Store, place: Place) -> None:
-        mine, theirs = [record(session_id="s1") for _ in range(3)], [record(session_id="s2") for _ in range(3)]
+        mine = [record(session_id="mine-of-all") for _ in range(3)]
+        theirs = [record(session_id="another") for _ in range(3)]
         save(store, *mine, *theirs)
         for one in (*mine, *theirs):
-            for session in ("s1", "s2"):
+            for session in ("mine-of-all", "another"):
                 store.rate(one.id, session, Rating.GOOD).result(WITHIN_S)
-        assert store.erase("s1").result(WITHIN_S).verdict is Verdict.DONE
-        assert place.rows("SELECT id FROM sessions") == [("s2",)]
+        assert store.erase("mine-of-all").result(WITHIN_S).verdict is Verdict.DONE
+        assert place.rows("SELECT id FROM sessions") == [("another",)]
         assert place.rows("SELECT count(*), count(deleted_s), sum(good) FROM generations") == [(6, 3, 3)]
-        assert place.rows("SELECT DISTINCT session_id FROM ratings") == [("s2",)]
-        assert "s1" not in str(place.rows("SELECT * FROM generations"))
-        assert store.erase("s1").result(WITHIN_S).verdict is Verdict.DONE
+        assert place.rows("SELECT DISTINCT session_id FROM ratings") == [("another",)]
+        assert "mine-of-all" not in str(place.rows("SELECT * FROM generations"))
+        assert store.erase("mine-of-all").result(WITHIN_S).verdict is Verdict.DONE
 
     def test_what_is_too_old_goes_in_small_pieces(self, store: Store, place: Place) -> None:
         now_s = time.time()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 WHOLE: Final = 0.75
 """A line is whole from that similarity (Levenshtein, of 1) to the line that was read in its place."""
-STORIES: Final = Path(__file__).parent.parent / "data" / "starter.jsonl"
+STORIES: Final = Path(__file__).parent.parent / "data" / "greentexts" / "starter.jsonl"
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 ROOT = Path(__file__).resolve().parent.parent
-TEXTS = ROOT / "data" / "starter.jsonl"
+TEXTS = ROOT / "data" / "greentexts" / "starter.jsonl"
 TOKENIZER = ROOT / "models" / "greentext-thanks" / "tokenizer.json"
 WARM_UP_STEPS = 2
 RATE = 1e-4

@@ -4,7 +4,7 @@ DistilGPT-2's exact shape with random weights. A model that was tuned on the dat
 trimmed; random weights would, so their embeddings are set to zero first, which costs and saves no time. Both models
 take turns, and ratios are taken within a turn: a busy moment of the machine then falls on both.
 
-    python -m loadtests.trim_benchmark --texts data/starter.jsonl
+    python -m loadtests.trim_benchmark --texts data/greentexts/starter.jsonl
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ from training.samples import complete
 from training.tokenizer import encode_plain
 from training.trim import trim
 from training.weight_formats import Fp32, Int8Static
+
+STARTER = Path("data/greentexts/starter.jsonl")
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -183,7 +185,7 @@ def measure(
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Exit code 1 when a text differs."""
     parser = argparse.ArgumentParser(prog="trim_benchmark", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--texts", type=Path, default=Path("data/starter.jsonl"), help="JSON Lines (%(default)s)")
+    parser.add_argument("--texts", type=Path, default=STARTER, help="JSON Lines (%(default)s)")
     parser.add_argument("--tokenizer", type=Path, help="a tokenizer.json, such as GPT-2's (default: one of its size)")
     parser.add_argument("--vocab-size", type=int, default=8192, help="tokens to keep (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="turns that medians are taken over (default 5)")

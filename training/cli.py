@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     Adder = Callable[..., argparse.ArgumentParser]
 
 RECIPE = Path(__file__).parent / "recipes" / "embedded.toml"
-GREENTEXTS = Path("data/starter.jsonl")
+EMBEDDED = (RECIPE, RECIPE.with_name("embedded-general.toml"))
+"""Of the models that ship in the repository, the default first."""
+GREENTEXTS = Path("data/greentexts")
+STARTER = GREENTEXTS / "starter.jsonl"
 
 EPILOG = """\
 a model of your own, from a folder of texts to a bundle:
@@ -27,7 +30,7 @@ the same step by step:
   gtx-train package runs/mine/trimmed --recipe tinystories-1m-simple --data my-texts --work runs/mine
   gtx-train evaluate models/tinystories-1m-simple --data my-texts --choice simple
   gtx-train publish you/mine models/tinystories-1m-simple --checkpoint runs/mine/trimmed --dry-run
-from stories to the bundle that ships in the repository, about an hour and a half on two cores:
+from stories to the bundles that ship in the repository, a night on two cores:
   gtx-train embedded stories.txt.zst
 what holds of the original project's claims, at a scale of minutes:
   gtx-train findings stories.txt.zst --quick --out my-findings
@@ -100,11 +103,25 @@ def _add_tuning(add: Adder) -> None:
 
 
 def _add_own_training(add: Adder) -> None:
-    command = add("embedded", "All steps of a recipe that pretrains, from stories to a bundle.")
+    command = add(
+        "embedded",
+        "All steps of recipes that pretrain, from stories to a bundle each.",
+        "Steps that recipes have in common are done once.",
+    )
     command.add_argument("stories", type=Path, metavar="STORIES", help="what to pretrain on")
     command.add_argument("--base", type=Path, metavar="CHECKPOINT", help="take this in place of pretraining")
-    _add_recipe(command)
-    _add_bundle(command)
+    command.add_argument(
+        "--recipe",
+        action="append",
+        metavar="RECIPE",
+        help="repeatable (default: those of the models that ship in the repository)",
+    )
+    _add_data(command, f"(default: {GREENTEXTS})")
+    _add_work(command)
+    _add_settings(command)
+    command.add_argument(
+        "--bundle", type=Path, metavar="DIR", help="where the bundle of one recipe goes (default: models/ and its name)"
+    )
 
     command = add("pretrain", "Trains a tokenizer and a model on stories.")
     command.add_argument("stories", type=Path, metavar="STORIES", help="what to pretrain on")
@@ -180,7 +197,7 @@ def _add_checkpoint_steps(add: Adder) -> None:
 
 def _add_findings(command: argparse.ArgumentParser) -> None:
     command.add_argument("stories", type=Path, metavar="STORIES", help="what bases are pretrained on")
-    _add_data(command, f'the greentexts to tune on, JSON Lines with "text" and "genre" (default: {GREENTEXTS})')
+    _add_data(command, f'the greentexts to tune on, JSON Lines with "text" and "genre" (default: {STARTER})')
     command.add_argument(
         "--scale", choices=("quick", "short", "night"), default="night", help="of the models (default: %(default)s)"
     )

@@ -13,7 +13,7 @@ import structlog
 from greentext.bundle import BundleError
 from service.engine.errors import EngineError
 from training.checkpoint import CheckpointError, load_checkpoint
-from training.cli import GREENTEXTS
+from training.cli import EMBEDDED, GREENTEXTS, STARTER
 from training.corpus import CorpusError
 from training.dataset import CORPUS, load_corpus, read_corpus
 from training.decoder_weights import UnsupportedModelError
@@ -154,10 +154,17 @@ def data(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def embedded(options: argparse.Namespace) -> dict[str, Any]:
-    """Everything that a recipe which pretrains says."""
-    recipe = _recipe(options)
-    inputs = Inputs(recipe, options.stories, _greentexts(options), options.base)
-    return make_bundle(inputs, _work(options), options.bundle or _default_bundle(recipe)).model_dump(mode="json")
+    """Everything that recipes which pretrain say."""
+    paths = [find_recipe(name) for name in options.recipe or map(str, EMBEDDED)]
+    if options.bundle is not None and len(paths) > 1:
+        raise ValueError("--bundle is for one recipe; name it with --recipe")
+    work = options.work or Path("runs") / paths[0].stem
+    manifests = {}
+    for recipe in [read_recipe(path, options.settings) for path in paths]:
+        inputs = Inputs(recipe, options.stories, _greentexts(options), options.base)
+        manifest = make_bundle(inputs, work, options.bundle or _default_bundle(recipe))
+        manifests[recipe.card.name] = manifest.model_dump(mode="json")
+    return manifests
 
 
 def pretrain(options: argparse.Namespace) -> dict[str, Any]:
@@ -250,7 +257,7 @@ def findings(options: argparse.Namespace) -> dict[str, Any]:
     """A report on the original project's claims."""
     path = run_findings(
         options.stories,
-        _greentexts(options),
+        Path(options.data) if options.data else STARTER,
         options.work,
         scale=options.scale,
         jobs=options.jobs,

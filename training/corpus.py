@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STORY_SEPARATOR = "<|endoftext|>"
+SYNTHETIC = "synthetic"
+"""The source of texts that a model wrote."""
 Split = Literal["train", "validation", "test"]
 
 
@@ -52,8 +54,14 @@ def read_stories(path: Path, separator: str = STORY_SEPARATOR) -> list[Document]
 def read_greentexts(path: Path) -> list[Document]:
     """Reads JSON Lines with at least ``text``, and ``genre``, ``theme`` and ``source`` where known.
 
-    Raises CorpusError naming the line that is not such an object.
+    ``path`` is a file, or a folder whose ``.jsonl`` files are read in the order of their names. Raises CorpusError
+    naming the line that is not such an object.
     """
+    if path.is_dir():
+        files = sorted(path.glob("*.jsonl"))
+        if not files:
+            raise CorpusError(f"{path} holds no .jsonl file; put your texts there, one JSON object a line")
+        return [document for file in files for document in read_greentexts(file)]
     documents = []
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
@@ -91,11 +99,31 @@ def split_of(text: str, *, validation: float, test: float) -> Split:
 def take_split(
     documents: Iterable[Document], split: Split, *, validation: float = 0.05, test: float = 0.1
 ) -> list[Document]:
-    """The documents of one split, in their order. Shares are of 1."""
+    """The documents of one split (see ``splits_of``), in their order; synthetic texts that repeat a held-out text are
+    in none. Shares are of 1.
+    """
     if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
         msg = f"validation and test must be shares that leave something to train on, got {validation} and {test}"
         raise CorpusError(msg)
-    return [document for document in documents if split_of(document.text, validation=validation, test=test) == split]
+    documents = list(documents)
+    splits = splits_of(documents, validation=validation, test=test)
+    held_out = {letters_of(document.text) for document, its in zip(documents, splits, strict=True) if its != "train"}
+    return [
+        document
+        for document, its in zip(documents, splits, strict=True)
+        if its == split and not (its == "train" and held_out and letters_of(document.text) in held_out)
+    ]
+
+
+def splits_of(documents: Sequence[Document], *, validation: float, test: float) -> list[Split]:
+    """The split of each document. Synthetic texts are all for training where there are others: what a model wrote
+    tells nothing of how well models write.
+    """
+    mixed = any(document.source != SYNTHETIC for document in documents)
+    return [
+        "train" if mixed and document.source == SYNTHETIC else split_of(document.text, validation=validation, test=test)
+        for document in documents
+    ]
 
 
 def sha256_of(documents: Sequence[Document]) -> str:

@@ -18,7 +18,7 @@ import structlog
 from greentext.genres import Genre, classify, ends_with_thanks
 from greentext.text import GreentextError, parse
 from greentext.vocabulary import is_simple
-from training.corpus import CorpusError, Document, Split, letters_of, sha256_of, split_of
+from training.corpus import CorpusError, Document, Split, letters_of, sha256_of, splits_of
 from training.dataset_files import find_files, read_splits
 
 if TYPE_CHECKING:
@@ -177,8 +177,8 @@ def _complete(splits: dict[Split, list[Document]]) -> None:
     if not (validation or test):
         return
     documents, splits["train"] = splits["train"], []
-    for document in documents:
-        splits[split_of(document.text, validation=validation, test=test)].append(document)
+    for document, split in zip(documents, splits_of(documents, validation=validation, test=test), strict=True):
+        splits[split].append(document)
 
 
 def _drop_leaks(splits: dict[Split, list[Document]], dropped: Counter[str]) -> None:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import structlog
 import torch
 
 from training.checkpoint import begin_with_start_token, load_checkpoint, save_checkpoint
-from training.corpus import CorpusError, read_greentexts, read_stories, sha256_of, take_split
+from training.corpus import SYNTHETIC, CorpusError, read_greentexts, read_stories, sha256_of, take_split
 from training.evaluate import hold_out, score_model
 from training.packing import pack
 from training.pretrain import STORY_VALIDATION_SHARE
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 Genre = Literal["all", "thanks", "general"]
+Texts = Literal["all", "written", "synthetic"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class Tuning:
     """What to tune on, beside the plan of the training itself."""
 
     genre: Genre = "all"
+    texts: Texts = "all"
+    """Which to train on: all, those that people wrote, or those that a model did. Held out are written ones always."""
     replay: float = 0.0
     """Stories mixed in, as a share of all training tokens: against forgetting the language of pretraining."""
     dropout: float = 0.0
@@ -54,6 +57,8 @@ class Tuning:
         """Raises ValueError naming the field that makes no sense."""
         if self.genre not in ("all", "thanks", "general"):
             raise ValueError(f"genre must be all, thanks or general, got {self.genre!r}")
+        if self.texts not in get_args(Texts):
+            raise ValueError(f"texts must be {', '.join(get_args(Texts))}, got {self.texts!r}")
         for name in ("replay", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be a share from 0 to below 1, got {getattr(self, name)}")
@@ -92,11 +97,15 @@ class TuningSummary:
     seconds: float
 
 
-def greentexts_of(path: Path, split: Split, genre: Genre = "all") -> list[Document]:
-    """The greentexts of one split and genre. Raises CorpusError when there are none."""
-    documents = of_genre(take_split(read_greentexts(path), split), genre)
+def greentexts_of(path: Path, split: Split, genre: Genre = "all", texts: Texts = "all") -> list[Document]:
+    """The greentexts of one split, genre and origin. Raises CorpusError when there are none."""
+    documents = [
+        document
+        for document in of_genre(take_split(read_greentexts(path), split), genre)
+        if texts == "all" or (texts == "synthetic") == (document.source == SYNTHETIC)
+    ]
     if not documents:
-        raise CorpusError(f"{path} holds no greentext of genre {genre} in its {split} split; give more texts")
+        raise CorpusError(f"{path} holds no greentext of genre {genre} ({texts}) in its {split} split; give more texts")
     return documents
 
 
@@ -121,7 +130,7 @@ def finetune(
     replayed: Sequence[Document] = ()
     if tuning.replay and stories_path is not None:
         replayed = take_split(read_stories(stories_path), "train", validation=STORY_VALIDATION_SHARE, test=0.0)
-    training = greentexts_of(greentexts_path, "train", tuning.genre)
+    training = greentexts_of(greentexts_path, "train", tuning.genre, tuning.texts)
     validation = greentexts_of(greentexts_path, "validation", tuning.genre)
     return finetune_on(base, TuningTexts(training, validation, replayed), tuning, plan, directory)
 

@@ -15,15 +15,15 @@ from training.bundling import BundleTexts, make_bundle_of
 from training.corpus import read_greentexts, sha256_of, take_split
 from training.finetune import finetune, greentexts_of
 from training.package import CardFacts
-from training.pretrain import pretrain
-from training.steps import StepError, once, sha256_of_file
+from training.pretrain import pretrain, tokenizer_texts
+from training.steps import StepError, once, sha256_of_file, sha256_of_texts
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from training.recipe import Recipe
 
-DATASET_NAME = "starter"
+DATASET_NAME = "greentexts"
 PipelineError = StepError
 
 
@@ -54,7 +54,7 @@ def run_pretraining(inputs: Inputs, work: Path) -> Path:
         "model": asdict(recipe.model),
         "plan": asdict(recipe.pretraining),
         "stories": sha256_of_file(stories),
-        "greentexts": sha256_of_file(inputs.greentexts),
+        "greentexts": sha256_of(tokenizer_texts(inputs.greentexts)),
     }
     directory = work / "pretrain"
     make = partial(pretrain, stories, inputs.greentexts, recipe.model, recipe.pretraining, directory)
@@ -70,7 +70,7 @@ def run_stages(inputs: Inputs, base: Path, work: Path) -> Path:
             "tuning": asdict(stage.tuning),
             "plan": asdict(stage.plan),
             "base": sha256_of_file(base / "model.safetensors"),
-            "greentexts": sha256_of_file(inputs.greentexts),
+            "greentexts": sha256_of_texts(inputs.greentexts),
         }
         make = partial(
             finetune, base, inputs.greentexts, stage.tuning, stage.plan, directory, stories_path=inputs.stories
@@ -84,7 +84,8 @@ def package_checkpoint(inputs: Inputs, checkpoint_directory: Path, work: Path, b
     """Exports, chooses a format, checks parity, evaluates, samples, and writes the bundle."""
     splits = {split: greentexts_of(inputs.greentexts, split) for split in ("train", "validation", "test")}
     texts = BundleTexts(splits["train"], splits["validation"], splits["test"])
-    return make_bundle_of(checkpoint_directory, texts, _facts(inputs), inputs.recipe, work=work, bundle=bundle)
+    own = work / f"package-{inputs.recipe.card.name}"
+    return make_bundle_of(checkpoint_directory, texts, _facts(inputs), inputs.recipe, work=own, bundle=bundle)
 
 
 def _facts(inputs: Inputs) -> CardFacts:

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from transformers import GPTNeoConfig, GPTNeoForCausalLM
 
 from training.checkpoint import save_checkpoint
-from training.corpus import read_greentexts, read_stories, take_split
+from training.corpus import SYNTHETIC, read_greentexts, read_stories, take_split
 from training.packing import pack
 from training.processes import on_first
 from training.tokenizer import END_TOKEN_ID, encode_plain, train_tokenizer, wrap_tokenizer
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from training.packing import PackedRows
 
 STORY_VALIDATION_SHARE = 0.01
+GREENTEXTS_WEIGHT = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +74,28 @@ def pack_stories(stories: Sequence[Document], tokenizer: PreTrainedTokenizerFast
     return pack([[END_TOKEN_ID, *ids, END_TOKEN_ID] for ids in encoded], row_tokens, fill_id=END_TOKEN_ID)
 
 
+def tokenizer_texts(greentexts_path: Path) -> list[Document]:
+    """The greentexts that a tokenizer is learned from: those to train on that people wrote, or all if there are none.
+
+    More synthetic texts change no tokenizer, and so no pretraining.
+    """
+    greentexts = take_split(read_greentexts(greentexts_path), "train")
+    return [document for document in greentexts if document.source != SYNTHETIC] or greentexts
+
+
 def pretrain(
     stories_path: Path, greentexts_path: Path, shape: ModelShape, plan: TrainingPlan, directory: Path
 ) -> TrainingSummary:
     """Trains tokenizer and model, and writes the checkpoint to ``directory/checkpoint``.
 
-    The tokenizer sees the stories and the greentexts' training split (ten times, as they are few), the model the
-    stories alone. Held-out stories and held-out greentexts are seen by neither. Of several processes, each calls this
-    and the first writes.
+    The tokenizer sees the stories and the greentexts (ten times, as they are few), the model the stories alone.
+    Held-out stories and held-out greentexts are seen by neither. Of several processes, each calls this and the first
+    writes.
     """
     stories = read_stories(stories_path)
     training = take_split(stories, "train", validation=STORY_VALIDATION_SHARE, test=0.0)
     validation = take_split(stories, "validation", validation=STORY_VALIDATION_SHARE, test=0.0)
-    greentexts = take_split(read_greentexts(greentexts_path), "train")
-    texts = [document.text for document in [*training, *(greentexts * 10)]]
+    texts = [document.text for document in [*training, *(tokenizer_texts(greentexts_path) * GREENTEXTS_WEIGHT)]]
 
     def learn_merges() -> str:
         content: str = train_tokenizer(texts, shape.vocab_size).backend_tokenizer.to_str()

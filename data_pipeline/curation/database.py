@@ -133,10 +133,11 @@ def _turn_to_log(connection: sqlite3.Connection) -> None:
     whatever the busy time-out is.
     """
     end_s = time.monotonic() + BUSY_TIMEOUT_S
-    while True:
+    done = False
+    while not done:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-            return
+            done = True
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end_s:
                 raise

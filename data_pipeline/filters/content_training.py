@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parent.parent.parent
 LABELLED: Final = ROOT / "data" / "content_labelled.jsonl"
-STARTER: Final = ROOT / "data" / "starter.jsonl"
+STARTER: Final = ROOT / "data" / "greentexts" / "starter.jsonl"
 
 LEARNT: Final = (Category.SEXUAL, Category.VIOLENT, Category.HATEFUL, Category.SELF_HARM)
 """What the classifier judges; the other categories are words and forms."""

@@ -1,10 +1,10 @@
 """Trains the content classifier and measures the content filter: `... filters.train_content STORIES`.
 
 It learns from the lines of split `train` in `data/content_labelled.jsonl`, and from lines that are wholesome, all of
-them: those of `data/starter.jsonl`, sentences of a file of stories (TinyStories), and sentences made here that name
-groups of people and say nothing bad of them. A category's threshold is set on out-of-fold probabilities of ten-fold
-cross-validation: the lowest at which hardly a wholesome line is found. Lines of split `test` and every other story are
-looked at by the report only. The same data give the same weights: nothing is drawn at random.
+them: those of `data/greentexts/starter.jsonl`, sentences of a file of stories (TinyStories), and sentences made here
+that name groups of people and say nothing bad of them. A category's threshold is set on out-of-fold probabilities of
+ten-fold cross-validation: the lowest at which hardly a wholesome line is found. Lines of split `test` and every other
+story are looked at by the report only. The same data give the same weights: nothing is drawn at random.
 
 It prints the figures that docs/content-filter.md holds between its marks; `--write` renews them, and the weights.
 """

@@ -1,10 +1,10 @@
 """The best of each group of copies: equal files, and pictures whose perceptual hashes are near each other.
 
-Screenshots of text are much alike: of 680 stories (`data/starter.jsonl`) rendered 620 pixels wide in one layout some
-differ in none of the 64 bits of the usual pHash. With 1,024 bits (32 x 32) the two most alike differ in 182. Copies of
-one picture differ in at most 16 bits when scaled (0.5 to 1.5) or saved as JPEG of quality 90, in up to 30 at quality
-50, in up to 76 at half size and quality 40. Pictures that differ in one line only begin at 22 bits (one story) and at
-10 (three stories in one picture: 2.6 % of them up to 20), in one word only at 6.
+Screenshots of text are much alike: of 680 stories (`data/greentexts/starter.jsonl`) rendered 620 pixels wide in one
+layout some differ in none of the 64 bits of the usual pHash. With 1,024 bits (32 x 32) the two most alike differ in
+182. Copies of one picture differ in at most 16 bits when scaled (0.5 to 1.5) or saved as JPEG of quality 90, in up to
+30 at quality 50, in up to 76 at half size and quality 40. Pictures that differ in one line only begin at 22 bits (one
+story) and at 10 (three stories in one picture: 2.6 % of them up to 20), in one word only at 6.
 
 The distance is set to 20, below nearly all that differ in a line: a copy that is missed costs half a second of OCR, and
 `filters` finds it in the text; a story that is taken for another is lost. Cropped copies are not found here at all.

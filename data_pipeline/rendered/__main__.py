@@ -13,7 +13,9 @@ def main() -> int:
     """Writes a set and returns the exit code: 0 done, 1 it could not be done, 2 wrong arguments."""
     parser = argparse.ArgumentParser(prog="python -m data_pipeline.rendered", description=__doc__)
     parser.add_argument("folder", type=Path, help="where the pages go")
-    parser.add_argument("--stories", type=Path, default=Path("data/starter.jsonl"), help="JSON Lines with text")
+    parser.add_argument(
+        "--stories", type=Path, default=Path("data/greentexts/starter.jsonl"), help="JSON Lines with text"
+    )
     parser.add_argument("--pages", type=int, default=192, help="how many; all combinations come up after 24")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -128,7 +128,7 @@ def picture_server() -> Iterator[PictureServer]:
 
 
 def starter_stories() -> list[str]:
-    with (REPOSITORY / "data" / "starter.jsonl").open(encoding="utf-8") as file:
+    with (REPOSITORY / "data" / "greentexts" / "starter.jsonl").open(encoding="utf-8") as file:
         return [json.loads(line)["text"] for line in file]
 
 

@@ -218,7 +218,7 @@ def test_the_sample_becomes_a_dataset_without_the_internet(tmp_path: Path) -> No
         "[posts]\n[selftext]",
         f'[images]\nafter = []\ninputs = "{SHARED / "screenshots"}"',
         "[ocr]",
-        f'[written]\ninputs = "{ROOT / "data" / "starter.jsonl"}"',
+        f'[written]\ninputs = "{ROOT / "data" / "greentexts" / "starter.jsonl"}"',
         "[filters]\n[dataset]",
     )
     assert main(["run", path]) == 0

@@ -23,7 +23,7 @@ from data_pipeline.rows import Source, TextRow
 from data_pipeline.stage import Drop, OtherSettingsError, StageError, read_rows
 from greentext.content import Category
 
-STARTER = Path(__file__).parent.parent.parent / "data" / "starter.jsonl"
+STARTER = Path(__file__).parent.parent.parent / "data" / "greentexts" / "starter.jsonl"
 TEXTS = [json.loads(line)["text"] for line in STARTER.read_text().splitlines()]
 GOOD = ">be me\n>lose my yellow boot in the snow\n>a dog brings it back to me\n>it is not my boot"
 

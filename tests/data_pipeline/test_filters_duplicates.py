@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from data_pipeline.filters.duplicates import DEFAULT_THRESHOLD, clusters, exact_key, shingles, similarity
 
-STARTER = Path(__file__).parent.parent.parent / "data" / "starter.jsonl"
+STARTER = Path(__file__).parent.parent.parent / "data" / "greentexts" / "starter.jsonl"
 TEXTS = [json.loads(line)["text"] for line in STARTER.read_text().splitlines()]
 
 

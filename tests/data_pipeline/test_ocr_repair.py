@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from data_pipeline.ocr.repair import is_age, is_interface, line_text, main_story, story_texts, strange_words, words_text
 from greentext.text import normalise
 
-STARTER = Path(__file__).parents[2] / "data" / "starter.jsonl"
+STARTER = Path(__file__).parents[2] / "data" / "greentexts" / "starter.jsonl"
 STORIES = [orjson.loads(line)["text"].replace(">", "").split("\n") for line in STARTER.read_bytes().splitlines()]
 
 

@@ -33,7 +33,7 @@ from greentext.text import normalise
 if TYPE_CHECKING:
     from data_pipeline.rendered.themes import Colour
 
-STARTER = Path(__file__).parents[2] / "data" / "starter.jsonl"
+STARTER = Path(__file__).parents[2] / "data" / "greentexts" / "starter.jsonl"
 STORY = ("be me", "find a frog", "it is a good frog and it sits on my hat while we walk home in the rain")
 
 

@@ -578,7 +578,7 @@ def test_unknown_themes_are_named(fake: FakeOpenAI, tmp_path: Path) -> None:
 def test_the_themes_are_those_of_the_starter_corpus() -> None:
     from data_pipeline.synthesis.prompts import read_prompts
 
-    corpus = Path(fake_openai.__file__).parents[2] / "data" / "starter.jsonl"
+    corpus = Path(fake_openai.__file__).parents[2] / "data" / "greentexts" / "starter.jsonl"
     themes = {orjson.loads(line)["theme"] for line in corpus.read_bytes().splitlines()}
     assert set(read_prompts().themes) == themes
     assert len(themes) == 12

@@ -205,7 +205,7 @@ def test_harmless_phrases_hide_only_themselves() -> None:
 
 
 def test_the_wholesome_corpus_is_wholesome() -> None:
-    texts = [json.loads(line)["text"] for line in (DATA / "starter.jsonl").read_text().splitlines()]
+    texts = [json.loads(line)["text"] for line in (DATA / "greentexts" / "starter.jsonl").read_text().splitlines()]
     found = [text for text in texts if not is_wholesome(text)]
     assert len(found) < 0.005 * len(texts), found
 
@@ -232,7 +232,8 @@ def test_labelled_lines_are_distinct_and_named_after_categories() -> None:
 
 
 def test_a_text_takes_well_under_a_millisecond() -> None:
-    texts = [json.loads(line)["text"] for line in (DATA / "starter.jsonl").read_text().splitlines()][:200]
+    lines = (DATA / "greentexts" / "starter.jsonl").read_text().splitlines()[:200]
+    texts = [json.loads(line)["text"] for line in lines]
     judge(texts[0])
     rounds = []
     for _ in range(5):

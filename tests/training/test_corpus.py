@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.corpus import (
+    SYNTHETIC,
     CorpusError,
     Document,
     read_greentexts,
@@ -97,8 +98,29 @@ def test_the_hash_tells_order_and_borders() -> None:
     assert len({sha256_of(documents) for documents in ([one, two], [two, one], [both], [one])}) == 4
 
 
-def test_the_starter_corpus_is_split_as_the_model_card_says() -> None:
-    documents = read_greentexts(ROOT / "data" / "starter.jsonl")
+def test_a_folder_is_read_file_by_file(tmp_path: Path) -> None:
+    for name, text in (("b.jsonl", ">be b"), ("a.jsonl", ">be a"), ("notes.txt", "no greentext")):
+        (tmp_path / name).write_text(json.dumps({"text": text}) + "\n", encoding="utf-8")
+    assert [document.text for document in read_greentexts(tmp_path)] == [">be a", ">be b"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorpusError, match=r"empty holds no \.jsonl"):
+        read_greentexts(tmp_path / "empty")
+
+
+def test_synthetic_texts_are_trained_on_and_never_held_out() -> None:
+    written = [Document(f">be number {i}") for i in range(200)]
+    synthetic = [Document(f">be robot {i}", source=SYNTHETIC) for i in range(200)]
+    held_out = [document for split in ("validation", "test") for document in take_split(written, split)]
+    repeated = [Document(held_out[0].text.upper(), source=SYNTHETIC)]
+    both = [*written, *synthetic, *repeated]
+    assert take_split(both, "validation") + take_split(both, "test") == held_out
+    assert take_split(both, "train") == [*take_split(written, "train"), *synthetic]
+    # Where there is nothing else, some of them have to do.
+    assert 0 < len(take_split(synthetic, "test")) < 50
+
+
+def test_the_corpus_of_the_embedded_model_is_split() -> None:
+    documents = read_greentexts(ROOT / "data" / "greentexts")
     taken = {split: take_split(documents, split) for split in ("train", "validation", "test")}
-    assert sum(map(len, taken.values())) == len(documents) >= 400
+    assert sum(map(len, taken.values())) == len(documents) >= 3500
     assert all(len(part) >= 20 for part in taken.values())

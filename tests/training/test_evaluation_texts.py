@@ -13,7 +13,7 @@ from training.evaluation.novelty import novelty
 from training.evaluation.text_checks import check, details, rates
 from training.evaluation.text_sets import common_sizes, details_of, figures_of, text_sets
 
-STARTER = Path(__file__).resolve().parents[2] / "data" / "starter.jsonl"
+STARTER = Path(__file__).resolve().parents[2] / "data" / "greentexts" / "starter.jsonl"
 GOOD = ">be me\n>find a red ball\n>give it back\n>thank you, says the girl"
 
 

@@ -180,3 +180,20 @@ def test_a_broken_checkpoint_is_named(checkpoint_directory: Path, tmp_path: Path
     (broken / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0notjson!")
     with pytest.raises(CheckpointError, match="broken"):
         load_checkpoint(broken)
+
+
+def test_a_stage_may_take_synthetic_or_written_texts_only(tmp_path: Path) -> None:
+    rows = [{"text": f">be {source} {i}", "genre": "general", "source": source}
+            for source in ("synthetic", "written") for i in range(60)]  # fmt: skip
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    everything = greentexts_of(tmp_path, "train")
+    synthetic = greentexts_of(tmp_path, "train", texts="synthetic")
+    written = greentexts_of(tmp_path, "train", texts="written")
+    assert len(synthetic) == 60
+    assert {document.source for document in written} == {"written"}
+    assert [*synthetic, *written] == everything
+    assert {document.source for document in greentexts_of(tmp_path, "validation")} == {"written"}
+    with pytest.raises(CorpusError, match=r"of genre thanks \(synthetic\) in its train split"):
+        greentexts_of(tmp_path, "train", "thanks", "synthetic")
+    with pytest.raises(ValueError, match="texts must be"):
+        Tuning(texts="copied")  # type: ignore[arg-type]

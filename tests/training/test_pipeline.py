@@ -59,7 +59,7 @@ def test_from_stories_to_a_bundle_and_again(inputs: Inputs, tmp_path: Path) -> N
     assert verify(bundle) == manifest
     assert manifest.evaluation["largest_fp32_logit_difference"] <= 1e-4
     assert manifest.evaluation["perplexity_over_fp32"] <= 0.01
-    formats = json.loads((work / "formats" / "report.json").read_text(encoding="utf-8"))
+    formats = json.loads((work / "package-tiny" / "formats" / "report.json").read_text(encoding="utf-8"))
     assert len(formats["formats"]) == 7
 
     before = {

@@ -13,7 +13,7 @@ import pytest
 from greentext.bundle import verify
 from greentext.control_tokens import START_TOKEN
 from tests.training.bases import distilgpt2, tinystories, write_base, write_folder_of_texts
-from training.cli import main
+from training.cli import EMBEDDED, main
 from training.recipe import recipe_paths
 from training.samples import sample
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FULL_SIZE = "GREENTEXT_TEST_FULL_SIZE"
 """Set to 1, it lets one recipe run at its base's full size: a quarter of an hour of processor time, 5.4 GB."""
-TUNED = sorted(set(recipe_paths()) - {"embedded"})
+TUNED = sorted(set(recipe_paths()) - {path.stem for path in EMBEDDED})
 Run = dict[str, Any]
 
 

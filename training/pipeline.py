@@ -54,7 +54,7 @@ def run_pretraining(inputs: Inputs, work: Path) -> Path:
         "model": asdict(recipe.model),
         "plan": asdict(recipe.pretraining),
         "stories": sha256_of_file(stories),
-        "greentexts": sha256_of(tokenizer_texts(inputs.greentexts)),
+        "greentexts": sha256_of(tokenizer_texts(inputs.greentexts, recipe.model)),
     }
     directory = work / "pretrain"
     make = partial(pretrain, stories, inputs.greentexts, recipe.model, recipe.pretraining, directory)

@@ -39,6 +39,9 @@ class ModelShape:
     context_length: int = 256
     window_size: int = 256
     vocab_size: int = 8192
+    tokenizer_greentexts: int = 0
+    """How many greentexts the tokenizer is learned from, the first ones to train on; 0 takes all. With a number, texts
+    that come later change neither the tokenizer nor what was pretrained with it."""
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that makes no sense."""
@@ -46,6 +49,8 @@ class ModelShape:
             raise ValueError(f"num_layers must be even (global and local layers alternate), got {self.num_layers}")
         if self.hidden_size % self.num_heads:
             raise ValueError(f"hidden_size {self.hidden_size} is not divisible by num_heads {self.num_heads}")
+        if self.tokenizer_greentexts < 0:
+            raise ValueError(f"tokenizer_greentexts must not be negative, got {self.tokenizer_greentexts}")
 
 
 def new_model(shape: ModelShape, vocab_size: int, *, seed: int) -> GPTNeoForCausalLM:
@@ -74,13 +79,11 @@ def pack_stories(stories: Sequence[Document], tokenizer: PreTrainedTokenizerFast
     return pack([[END_TOKEN_ID, *ids, END_TOKEN_ID] for ids in encoded], row_tokens, fill_id=END_TOKEN_ID)
 
 
-def tokenizer_texts(greentexts_path: Path) -> list[Document]:
-    """The greentexts that a tokenizer is learned from: those to train on that people wrote, or all if there are none.
-
-    More synthetic texts change no tokenizer, and so no pretraining.
-    """
+def tokenizer_texts(greentexts_path: Path, shape: ModelShape) -> list[Document]:
+    """The greentexts that a tokenizer is learned from: those to train on that people wrote, or all if there are none."""
     greentexts = take_split(read_greentexts(greentexts_path), "train")
-    return [document for document in greentexts if document.source != SYNTHETIC] or greentexts
+    written = [document for document in greentexts if document.source != SYNTHETIC]
+    return (written or greentexts)[: shape.tokenizer_greentexts or None]
 
 
 def pretrain(
@@ -95,7 +98,7 @@ def pretrain(
     stories = read_stories(stories_path)
     training = take_split(stories, "train", validation=STORY_VALIDATION_SHARE, test=0.0)
     validation = take_split(stories, "validation", validation=STORY_VALIDATION_SHARE, test=0.0)
-    texts = [document.text for document in [*training, *(tokenizer_texts(greentexts_path) * GREENTEXTS_WEIGHT)]]
+    texts = [document.text for document in [*training, *(tokenizer_texts(greentexts_path, shape) * GREENTEXTS_WEIGHT)]]
 
     def learn_merges() -> str:
         content: str = train_tokenizer(texts, shape.vocab_size).backend_tokenizer.to_str()

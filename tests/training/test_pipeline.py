@@ -17,7 +17,7 @@ from training.export_portable import ExportError, export_portable
 from training.finetune import Tuning, greentexts_of
 from training.parity import check_parity
 from training.pipeline import Inputs, PipelineError, make_bundle, run_pretraining
-from training.pretrain import ModelShape
+from training.pretrain import ModelShape, tokenizer_texts
 from training.quantize import write_serving_graph
 from training.recipe import Stage, read_recipe
 from training.trainer import TrainingPlan
@@ -138,3 +138,22 @@ def test_pretraining_holds_out_its_validation_stories(
     validation = take_split(read_stories(inputs.stories), "validation", validation=0.01, test=0.0)
     assert seen[1] == validation
     assert not {story.text for story in seen[0]} & {story.text for story in seen[1]}
+
+
+def test_texts_that_come_later_change_no_tokenizer(tmp_path: Path) -> None:
+    def write(name: str, source: str) -> None:
+        rows = [json.dumps({"text": f">be {name} {i}", "source": source}) for i in range(40)]
+        (tmp_path / name).write_text("\n".join(rows), encoding="utf-8")
+
+    shape = ModelShape(tokenizer_greentexts=20)
+    write("a.jsonl", "written")
+    before = tokenizer_texts(tmp_path, shape)
+    assert len(before) == 20
+    write("b.jsonl", "written")
+    write("c.jsonl", "synthetic")
+    assert tokenizer_texts(tmp_path, shape) == before
+    everything = tokenizer_texts(tmp_path, ModelShape())
+    assert {document.source for document in everything} == {"written"}
+    assert len(everything) > 40
+    with pytest.raises(ValueError, match="tokenizer_greentexts"):
+        ModelShape(tokenizer_greentexts=-1)

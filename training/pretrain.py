@@ -80,7 +80,9 @@ def pack_stories(stories: Sequence[Document], tokenizer: PreTrainedTokenizerFast
 
 
 def tokenizer_texts(greentexts_path: Path, shape: ModelShape) -> list[Document]:
-    """The greentexts that a tokenizer is learned from: those to train on that people wrote, or all if there are none."""
+    """The greentexts that a tokenizer is learned from: those to train on that people wrote, or all where there are none
+    of these.
+    """
     greentexts = take_split(read_greentexts(greentexts_path), "train")
     written = [document for document in greentexts if document.source != SYNTHETIC]
     return (written or greentexts)[: shape.tokenizer_greentexts or None]

@@ -144,7 +144,7 @@ class Settings(BaseModel):
         60,
         ge=1,
         le=100_000,
-        description="Ratings and deletions that a session may send; all new sessions, ten times as many.",
+        description="Ratings and changes that a session may send; all new sessions, ten times as many.",
     )
     board_reads_per_minute: int = Field(
         240,

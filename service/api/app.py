@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from http import HTTPMethod
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -9,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -23,6 +24,7 @@ from service.api.huggingface import HuggingFaceApi
 from service.api.native import NativeApi
 from service.api.openai import OpenAiApi
 from service.api.openai_chat import OpenAiChatApi
+from service.api.page import STATIC_DIRECTORY, Page
 from service.api.recording import generation_records
 from service.api.responses import error_response
 from service.api.sessions import session_id_of
@@ -37,10 +39,12 @@ if TYPE_CHECKING:
 CORS_MAX_AGE_S = 3600
 
 
-def create_app(registry: Registry, settings: Settings, store: Store) -> Starlette:
+def create_app(
+    registry: Registry, settings: Settings, store: Store, *, static_directory: Path = STATIC_DIRECTORY
+) -> Starlette:
     """The API over the models of a registry, which may still be empty: then requests are answered with a 503.
 
-    What ends well goes into the store.
+    What ends well goes into the store. `static_directory`: where the board's page is, if it was built.
     """
 
     def keep(submission: Submission, texts: "list[list[Completion]]") -> None:
@@ -58,6 +62,7 @@ def create_app(registry: Registry, settings: Settings, store: Store) -> Starlett
     chat = OpenAiChatApi(generation)
     tokens = TokensApi(generation)
     docs = DocsPages(registry)
+    page = Page(static_directory)
     guard = [Middleware(BodyGuard, settings=settings)]
 
     def post(path: str, endpoint: Callable[[Request], Awaitable[Response | ASGIApp]]) -> Route:
@@ -66,14 +71,14 @@ def create_app(registry: Registry, settings: Settings, store: Store) -> Starlett
     async def index(request: Request) -> Response | ASGIApp:
         if request.method == HTTPMethod.POST:
             return await hugging_face.generate(request)
-        return RedirectResponse("/docs")
+        return page.index(request)
 
     middleware = [Middleware(Envelope, wording_of=wording_of)]
     if settings.cors_origins:
         cors = Middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=("DELETE", "GET", "POST"),
+            allow_methods=("DELETE", "GET", "PATCH", "POST"),
             allow_headers=("authorization", "content-type", "x-request-id"),
             expose_headers=("retry-after", "x-request-id"),
             max_age=CORS_MAX_AGE_S,
@@ -93,6 +98,7 @@ def create_app(registry: Registry, settings: Settings, store: Store) -> Starlett
             Route("/info", hugging_face.info),
             *docs.routes,
             *BoardApi(store, settings).routes,
+            *page.routes,
             Route("/", index, methods=[HTTPMethod.GET, HTTPMethod.POST], middleware=guard),
             post("/models/{model:path}", hugging_face.generate),
         ],

@@ -1,4 +1,5 @@
-"""The board: `POST /ratings`, `GET /board`, `GET` and `DELETE /generations/{id}`, `DELETE /session`.
+"""The board: `POST /ratings`, `GET /board`, `GET`, `PATCH` and `DELETE /generations/{id}`, `POST` and
+`DELETE /session`.
 
 Nothing here waits for a database for long: a question that is not answered in time is answered with a 503 and
 Retry-After, and a rating that is not saved in time with a 202, since it is still going to be.
@@ -8,7 +9,7 @@ import asyncio
 import logging
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from http import HTTPMethod
 from typing import Any, Final, TypeVar
@@ -19,7 +20,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.api.board_schemas import ID_FORM, BoardQuery, RatingRequest
+from service.api.board_schemas import ID_FORM, BoardQuery, RatingRequest, SharingRequest
+from service.api.edition import edition
 from service.api.errors import ApiError, ErrorType, from_validation, invalid
 from service.api.guard import BodyGuard
 from service.api.responses import json_response
@@ -57,7 +59,9 @@ class BoardApi:
             Route("/ratings", self.rate, methods=[HTTPMethod.POST], middleware=guard),
             Route("/board", self.board),
             Route("/generations/{id}", self.generation),
+            Route("/generations/{id}", self.share, methods=[HTTPMethod.PATCH], middleware=guard),
             Route("/generations/{id}", self.delete, methods=[HTTPMethod.DELETE]),
+            Route("/session", self.begin, methods=[HTTPMethod.POST]),
             Route("/session", self.erase, methods=[HTTPMethod.DELETE]),
         ]
 
@@ -124,6 +128,26 @@ class BoardApi:
         response.headers["cache-control"] = "private, no-store"
         return response
 
+    async def share(self, request: Request) -> Response:
+        """Lets others see a text, or no longer, at the wish of the session that it was written for."""
+        generation_id = _id_of(request)
+        try:
+            asked = SharingRequest.model_validate_json(await request.body())
+        except ValidationError as error:
+            raise from_validation(error) from None
+        session_id = session_id_of(request)
+        if session_id is None:
+            raise _unknown()
+        _limit(self._ratings, session_id)
+        result = await self._write(lambda: self._store.share(generation_id, session_id, shared=asked.shared))
+        if result is None or result.generation is None:
+            response = json_response({"id": generation_id, "shared": asked.shared, "saved": False})
+            response.status_code = 202
+        else:
+            response = json_response(_shown(result.generation))
+        response.headers["cache-control"] = "private, no-store"
+        return response
+
     async def delete(self, request: Request) -> Response:
         """Deletes a text, at the wish of the session that it was written for."""
         generation_id = _id_of(request)
@@ -133,6 +157,16 @@ class BoardApi:
         _limit(self._ratings, session_id)
         result = await self._write(lambda: self._store.delete(generation_id, session_id))
         return Response(status_code=202 if result is None else 204)
+
+    async def begin(self, request: Request) -> Response:
+        """Makes a session where there is none, so that the texts written from now on belong to it."""
+        if self._store.state in (StoreState.OFF, StoreState.UNWRITABLE):
+            raise self._off()
+        session = session_of(request)
+        _limit(self._reads, session.id)
+        response = Response(status_code=204)
+        session.give(response, request)
+        return response
 
     async def erase(self, request: Request) -> Response:
         """Forgets a session: its texts, its ratings, its cookie."""
@@ -231,12 +265,32 @@ def _shown(generation: StoredGeneration) -> dict[str, Any]:
         "text": generation.text,
         "lines": [line.removeprefix(">").strip() for line in generation.text.split("\n") if line.strip()],
         "model": generation.model,
+        "model_edition": edition(generation.bundle_sha256),
         "created_s": generation.created_s,
         "finish_reason": generation.finish_reason,
+        "prompt": generation.prompt,
+        "seed": generation.seed,
+        "sampling": _shown_sampling(generation),
         "good": generation.good,
         "bad": generation.bad,
         "your_rating": generation.your_rating,
         "mine": generation.mine,
         "shared": generation.shared,
         "on_board": generation.on_board,
+        "reason": _reason(generation),
     }
+
+
+def _reason(generation: StoredGeneration) -> str | None:
+    """Why a text is shared and not on the board, in a few words; that is for its own session to know."""
+    if not generation.mine or not generation.declined:
+        return None
+    return ", ".join(word.replace("_", " ") for word in generation.declined)
+
+
+def _shown_sampling(generation: StoredGeneration) -> Mapping[str, Any] | None:
+    """What was asked for; to others not where it holds words or tables of the client's own, which nobody judged."""
+    sampling = generation.sampling
+    if sampling is not None and not generation.mine and (sampling.get("stop") or sampling.get("logit_bias")):
+        return None
+    return sampling

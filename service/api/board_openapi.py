@@ -4,21 +4,30 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from service.api.board_schemas import BoardQuery, BoardResponse, KeptGreentext, RatingRequest, RatingResponse
+from service.api.board_schemas import (
+    BoardQuery,
+    BoardResponse,
+    KeptGreentext,
+    RatingRequest,
+    RatingResponse,
+    SharingRequest,
+    SharingResponse,
+)
 from service.api.schemas import ErrorResponse
 
 BOARD_REQUESTS: Final[dict[type[BaseModel], dict[str, Any]]] = {
     RatingRequest: {
         "good": {"summary": "A good one", "value": {"generation_id": "pb7MT2YyRLuaCLPTp8ch-A", "rating": "good"}},
         "none": {"summary": "Take it back", "value": {"generation_id": "pb7MT2YyRLuaCLPTp8ch-A", "rating": None}},
-    }
+    },
+    SharingRequest: {"share": {"summary": "Put it on the board", "value": {"shared": True}}},
 }
-BOARD_ANSWERS: Final[tuple[type[BaseModel], ...]] = (BoardResponse, KeptGreentext, RatingResponse)
+BOARD_ANSWERS: Final[tuple[type[BaseModel], ...]] = (BoardResponse, KeptGreentext, RatingResponse, SharingResponse)
 BOARD_TAG: Final = {"name": "board", "description": "What others wrote and shared, and what people think of it."}
 
 FAULTS: Final = {
     400: "A field of the request cannot be; the message names it.",
-    404: "There is no such greentext, or it is not yours to delete; or nothing is kept here.",
+    404: "There is no such greentext, or it is not yours to change; or nothing is kept here.",
     410: "The greentext was deleted.",
     429: "That was too often for one session.",
     503: "The database cannot be reached now.",
@@ -33,12 +42,7 @@ def board_paths() -> dict[str, Any]:
         "/ratings": {
             "post": {
                 **_operation("Rate a greentext, good or bad", "rate"),
-                "requestBody": {
-                    "required": True,
-                    "content": {
-                        "application/json": {"schema": _ref(RatingRequest), "examples": BOARD_REQUESTS[RatingRequest]}
-                    },
-                },
+                "requestBody": _body(RatingRequest),
                 "responses": {
                     "200": _json(RatingResponse, "How it stands."),
                     "202": _json(RatingResponse, "It waits to be saved."),
@@ -59,16 +63,30 @@ def board_paths() -> dict[str, Any]:
                 **_operation("A greentext, for who knows its id", "generation"),
                 "responses": {"200": kept, **_faults(404, 410, 429, 503)},
             },
+            "patch": {
+                **_operation("Put a greentext of this session on the board, or take it off", "share"),
+                "requestBody": _body(SharingRequest),
+                "responses": {
+                    "200": _json(KeptGreentext, "How it is shown now; `reason` says why it is not."),
+                    "202": _json(SharingResponse, "It waits to be saved."),
+                    **_faults(400, 404, 410, 429, 503),
+                },
+            },
             "delete": {
                 **_operation("Delete a greentext that was written for this session", "deleteGeneration"),
                 "responses": {**_deleted(), **_faults(404, 410, 429, 503)},
             },
         },
         "/session": {
+            "post": {
+                **_operation("Make a session, that texts belong to from now on", "session"),
+                "responses": {"204": {"description": "There is one; its cookie comes with the answer."}}
+                | _faults(404, 429, 503),
+            },
             "delete": {
                 **_operation("Forget this session, its greentexts and its ratings", "deleteSession"),
                 "responses": {**_deleted(), **_faults(429, 503)},
-            }
+            },
         },
     }
 
@@ -83,6 +101,11 @@ def _ref(model: type[BaseModel]) -> dict[str, str]:
 
 def _json(model: type[BaseModel], description: str) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": _ref(model)}}}
+
+
+def _body(model: type[BaseModel]) -> dict[str, Any]:
+    content = {"application/json": {"schema": _ref(model), "examples": BOARD_REQUESTS[model]}}
+    return {"required": True, "content": content}
 
 
 def _deleted() -> dict[str, Any]:

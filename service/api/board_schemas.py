@@ -1,6 +1,6 @@
 """What the board takes and answers, field by field; see `service.api.schemas`."""
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -35,6 +35,20 @@ class RatingResponse(_Part):
     bad: int | None = Field(description="How many think it bad.")
 
 
+class SharingRequest(_Part):
+    """Whether others may see a greentext."""
+
+    shared: bool = Field(description="Whether to show it on the board, if the content policy has nothing against it.")
+
+
+class SharingResponse(_Part):
+    """While the database is away."""
+
+    id: str
+    shared: bool
+    saved: bool = Field(description="False: it waits to be saved.")
+
+
 class BoardQuery(BaseModel):
     """Which part of the board."""
 
@@ -56,14 +70,24 @@ class KeptGreentext(_Part):
     text: str
     lines: list[str] = Field(description="Its lines, without the `>`.")
     model: str
+    model_edition: str = Field(description="Of the model that wrote it, as `edition` in `GET /models`.")
     created_s: float = Field(description="Seconds since 1970.")
     finish_reason: str
+    prompt: str | None = Field(description="The beginning that was continued; null where it is not kept.")
+    seed: int | None = Field(description="With edition, prompt and sampling it gives the text again.")
+    sampling: dict[str, Any] | None = Field(
+        description="The sampling parameters that it was written with. Null where they are not kept, and to others "
+        "where they hold stop strings or biases."
+    )
     good: int = Field(description="How many think it good.")
     bad: int
     your_rating: Literal["good", "bad"] | None
     mine: bool = Field(description="Whether it was written for the session that asks, which may delete it.")
     shared: bool = Field(description="Whether it was written to be shown to others.")
     on_board: bool = Field(description="Whether it is: shared, and with nothing in it that the content policy minds.")
+    reason: str | None = Field(
+        description="A few words why it is shared and yet not on the board; null to others.", examples=["violent"]
+    )
 
 
 class BoardResponse(_Part):

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.api.edition import edition_of
 from service.api.errors import ApiError, from_validation, invalid, native_words
 from service.api.fields import as_sampling
 from service.api.generation import EventStreamResponse, Generation, Submission
@@ -106,6 +107,7 @@ def answer(submission: Submission, completions: "list[Completion]") -> dict[str,
     return {
         "id": submission.request_id,
         "model": submission.model.name,
+        "model_edition": edition_of(submission.model.manifest),
         "greentexts": [_greentext(submission, completion, i) for i, completion in enumerate(completions)],
         "usage": {
             "prompt_tokens": completions[0].prompt_tokens,
@@ -155,6 +157,7 @@ def model_info(bundle: Bundle, aliases: list[str]) -> dict[str, Any]:
     manifest = bundle.manifest
     return {
         "name": bundle.name,
+        "edition": edition_of(manifest),
         "aliases": aliases,
         "default": bundle.is_default,
         "state": bundle.state,

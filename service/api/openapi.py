@@ -268,8 +268,15 @@ def _hugging_face_paths() -> dict[str, Any]:
         )
 
     info = _good("What is served.", HuggingFaceInfo)
+    page = {
+        "200": {"description": "HTML.", "content": {"text/html": {"schema": {"type": "string"}}}},
+        "307": {"description": "To the documentation, where the page was not built."},
+    }
     return {
-        "/": post("As text-generation-inference and the hub's inference API", "huggingface"),
+        "/": {
+            **post("As text-generation-inference and the hub's inference API", "huggingface"),
+            **_get("The board's page, for a browser", operation="page", answers=page, tag=BOARD_TAG["name"]),
+        },
         "/models/{model}": _with_model(post("The same, with a model of one's choice", "huggingfaceModel")),
         "/info": _get("The default model, and limits", operation="info", answers={"200": info}, tag=tag),
     }

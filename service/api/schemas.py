@@ -126,6 +126,10 @@ class GenerateResponse(Part):
 
     id: str = Field(description="The request's id, also in the header x-request-id.")
     model: str
+    model_edition: str = Field(
+        description="The beginning of the hash of the model's file. The same edition, seed, prompt and sampling "
+        "parameters give the same text."
+    )
     greentexts: list[WrittenGreentext]
     usage: Usage
     timings: Timings
@@ -170,6 +174,10 @@ class ModelInfo(Part):
     """A model that is served."""
 
     name: str
+    edition: str = Field(
+        description="The beginning of the hash of its file: a name may come to mean another model.",
+        examples=["6d0c1a5f3b27"],
+    )
     aliases: list[str] = Field(description="Other names that it answers to.")
     default: bool = Field(description="Whether it answers requests that name no model.")
     state: Literal["loaded", "loading", "unloaded"] = Field(

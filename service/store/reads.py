@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, tuple_
 
+from service.store.board_rules import declined
 from service.store.cursor import Cursor
 from service.store.records import BoardOrder, BoardPage, Rating, StoredGeneration
 from service.store.schema import generations, ratings
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Select
 
 _SHOWN = (
-    generations.c.id, generations.c.text, generations.c.model, generations.c.created_s, generations.c.finish_reason,
-    generations.c.good, generations.c.bad, generations.c.shared, generations.c.on_board, generations.c.deleted_s,
+    generations.c.id, generations.c.text, generations.c.model, generations.c.bundle_sha256, generations.c.created_s,
+    generations.c.finish_reason, generations.c.prompt, generations.c.seed, generations.c.sampling, generations.c.good,
+    generations.c.bad, generations.c.shared, generations.c.on_board, generations.c.findings, generations.c.deleted_s,
     generations.c.session_id, generations.c.score,
 )  # fmt: skip
 
@@ -76,12 +78,17 @@ def _shown(rows: Sequence[Any], rated: dict[str, Rating], session_id: str | None
             id=row.id,
             text=row.text,
             model=row.model,
+            bundle_sha256=row.bundle_sha256,
             created_s=row.created_s,
             finish_reason=row.finish_reason,
+            prompt=row.prompt,
+            seed=row.seed,
+            sampling=row.sampling,
             good=row.good,
             bad=row.bad,
             shared=row.shared,
             on_board=row.on_board,
+            declined=declined(row.text, row.findings or ()) if row.shared and not row.on_board else (),
             deleted=row.deleted_s is not None,
             mine=session_id is not None and row.session_id == session_id,
             your_rating=rated.get(row.id),

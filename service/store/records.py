@@ -100,7 +100,19 @@ class Erasure:
     at_s: float
 
 
-Write = GenerationRecord | RatingChange | Deletion | Erasure
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharingChange:
+    """A session lets others see a text of its own, or no longer."""
+
+    kind: ClassVar[str] = "sharing"
+
+    generation_id: str
+    session_id: str
+    shared: bool
+    at_s: float
+
+
+Write = GenerationRecord | RatingChange | SharingChange | Deletion | Erasure
 
 
 class Verdict(StrEnum):
@@ -113,15 +125,6 @@ class Verdict(StrEnum):
     NOT_YOURS = "not_yours"
 
 
-@dataclass(frozen=True, slots=True)
-class WriteResult:
-    """A verdict, and for a rating how the generation is rated since."""
-
-    verdict: Verdict
-    good: int = 0
-    bad: int = 0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredGeneration:
     """A generation as it is shown."""
@@ -129,16 +132,34 @@ class StoredGeneration:
     id: str
     text: str
     model: str
+    bundle_sha256: str
+    """Of the model file that wrote it."""
     created_s: float
     finish_reason: str
+    prompt: str | None = None
+    """None where it is not kept; so are `seed` and `sampling`."""
+    seed: int | None = None
+    sampling: Mapping[str, Any] | None = None
     good: int = 0
     bad: int = 0
     shared: bool = False
     on_board: bool = False
+    declined: tuple[str, ...] = ()
+    """Why it is shared and not on the board: categories of the content policy, `empty`, `too_long`."""
     deleted: bool = False
     mine: bool = False
     """Whether the session that asks made it."""
     your_rating: Rating | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """A verdict; for a rating also how the generation is rated since, for sharing how it is shown since."""
+
+    verdict: Verdict
+    good: int = 0
+    bad: int = 0
+    generation: StoredGeneration | None = None
 
 
 @dataclass(frozen=True, slots=True)

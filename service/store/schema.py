@@ -54,6 +54,8 @@ generations: Final = Table(
     Column("total_s", Double, nullable=False),
     Column("session_id", String(ID_CHARACTERS), ForeignKey("sessions.id", ondelete="SET NULL")),
     Column("shared", Boolean, nullable=False),
+    # When its session last changed `shared`; null, if never: changes that wait may be saved in another order.
+    Column("shared_changed_s", Double),
     Column("deleted_s", Double),
     # What the content policy found: a list of categories, null where nobody needed to know.
     Column("findings", JSON(none_as_null=True)),

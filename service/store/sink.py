@@ -1,8 +1,9 @@
 """What a batch of writes means to the database: a `Sink` for the writer's thread.
 
 A batch is one transaction, and may come twice: where the connection broke off during the commit, nobody knows whether
-it was made. Texts are judged by the content policy before the transaction begins. Several processes may change the same
-rows: a generation is locked before it is changed, several in the order of their ids.
+it was made. Texts are judged by the content policy before the transaction begins, those that are shared later within
+it. Several processes may change the same rows: a generation is locked before it is changed, several in the order of
+their ids.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import delete, exists, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from greentext.content import judge
+from service.store.board_rules import declined, judged
 from service.store.errors import StoreUnavailableError
 from service.store.migrate import migrate
+from service.store.reads import find_generation
 from service.store.records import (
     Deletion,
     Erasure,
     GenerationRecord,
     Rating,
     RatingChange,
+    SharingChange,
     Verdict,
     Write,
     WriteResult,
@@ -38,8 +41,6 @@ if TYPE_CHECKING:
 
     from service.store.database import Database
 
-MAX_BOARD_CHARACTERS: Final = 4000
-"""Longer texts are not for the board."""
 UPKEEP_ROWS: Final = 500
 """Rows that one piece of upkeep deletes: others wait no longer than that takes."""
 DAY_S: Final = 86400.0
@@ -53,8 +54,8 @@ DELETED: Final = WriteResult(Verdict.DELETED)
 NOT_YOURS: Final = WriteResult(Verdict.NOT_YOURS)
 
 _FORGOTTEN: Final[dict[str, Any]] = {
-    "text": "", "prompt": None, "sampling": None, "seed": None, "session_id": None, "shared": False, "findings": None,
-    "on_board": False, "good": 0, "bad": 0, "score": 0.0,
+    "text": "", "prompt": None, "sampling": None, "seed": None, "session_id": None, "shared": False,
+    "shared_changed_s": None, "findings": None, "on_board": False, "good": 0, "bad": 0, "score": 0.0,
 }  # fmt: skip
 """What a deleted generation leaves behind."""
 
@@ -84,6 +85,8 @@ class DatabaseSink:
                     results += _insert_generations(connection, writes, [rows[id(write)] for write in writes])
                 elif kind is RatingChange:
                     results += _change_ratings(connection, writes)
+                elif kind is SharingChange:
+                    results += _change_sharing(connection, writes)
                 elif kind is Deletion:
                     results += [_delete(connection, deletion) for deletion in writes]
                 else:
@@ -119,7 +122,7 @@ class DatabaseSink:
 
     def _make_ready(self) -> None:
         if not self._is_current:
-            judge("")  # reads its lists now, and not when there is a row to save
+            judged("")  # reads its lists now, and not when there is a row to save
             migrate(self.database)
             self.is_ready = self._is_current = True
 
@@ -141,7 +144,7 @@ class DatabaseSink:
                 text = text.removeprefix(prompt)
         findings = None
         if record.shared:
-            findings = sorted({finding.category.value for finding in judge(text)})
+            findings = judged(text)
         return {
             "id": record.id,
             "created_s": record.created_s,
@@ -161,7 +164,7 @@ class DatabaseSink:
             "session_id": record.session_id,
             "shared": record.shared,
             "findings": findings,
-            "on_board": findings == [] and bool(text.strip()) and len(text) <= MAX_BOARD_CHARACTERS,
+            "on_board": findings is not None and not declined(text, findings),
         }
 
 
@@ -282,17 +285,51 @@ def _set_counts(connection: Connection, generation_id: str, good: int, bad: int)
     )
 
 
-def _delete(connection: Connection, deletion: Deletion) -> WriteResult:
-    row = _locked(connection, {deletion.generation_id}).get(deletion.generation_id)
+def _refused(row: Any, session_id: str) -> WriteResult | None:
+    """Why a session may not change a generation as its own; None if it may."""
     if row is None:
         return UNKNOWN
     if row.deleted_s is not None:
         return DELETED
-    if row.session_id != deletion.session_id:
-        return NOT_YOURS
-    connection.execute(delete(ratings).where(ratings.c.generation_id == row.id))
+    return None if row.session_id == session_id else NOT_YOURS
+
+
+def _change_sharing(connection: Connection, changes: Sequence[SharingChange]) -> list[WriteResult]:
+    found = _locked(connection, {change.generation_id for change in changes})
+    results = []
+    for change in changes:
+        refused = _refused(found.get(change.generation_id), change.session_id)
+        if refused is None:
+            _share(connection, change)
+        results.append(refused or _done(connection, change))
+    return results
+
+
+def _share(connection: Connection, change: SharingChange) -> None:
+    own = generations.c.id == change.generation_id
+    before = connection.execute(select(generations.c.text, generations.c.shared_changed_s).where(own)).one()
+    if before.shared_changed_s is not None and before.shared_changed_s > change.at_s:
+        return  # overtaken by a later one, from another process
+    values: dict[str, Any] = {"shared": change.shared, "shared_changed_s": change.at_s, "on_board": False}
+    if change.shared:
+        findings = judged(before.text)
+        values |= {"findings": findings, "on_board": not declined(before.text, findings)}
+    connection.execute(update(generations).where(own).values(**values))
+
+
+def _done(connection: Connection, change: SharingChange) -> WriteResult:
+    return WriteResult(Verdict.DONE, generation=find_generation(connection, change.generation_id, change.session_id))
+
+
+def _delete(connection: Connection, deletion: Deletion) -> WriteResult:
+    row = _locked(connection, {deletion.generation_id}).get(deletion.generation_id)
+    if refused := _refused(row, deletion.session_id):
+        return refused
+    connection.execute(delete(ratings).where(ratings.c.generation_id == deletion.generation_id))
     connection.execute(
-        update(generations).where(generations.c.id == row.id).values(deleted_s=deletion.at_s, **_FORGOTTEN)
+        update(generations)
+        .where(generations.c.id == deletion.generation_id)
+        .values(deleted_s=deletion.at_s, **_FORGOTTEN)
     )
     return DONE
 

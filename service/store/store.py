@@ -25,6 +25,7 @@ from service.store.records import (
     GenerationRecord,
     Rating,
     RatingChange,
+    SharingChange,
     StoredGeneration,
     WriteResult,
 )
@@ -157,6 +158,12 @@ class Store:
             RatingChange(generation_id=generation_id, session_id=session_id, rating=rating, at_s=time.time())
         )
 
+    def share(self, generation_id: str, session_id: str, *, shared: bool) -> Future[WriteResult]:
+        """Lets others see a session's own generation, or no longer. Raises as `rate`."""
+        return self._running().submit(
+            SharingChange(generation_id=generation_id, session_id=session_id, shared=shared, at_s=time.time())
+        )
+
     def delete(self, generation_id: str, session_id: str) -> Future[WriteResult]:
         """Deletes a session's own generation. Raises as `rate`."""
         return self._running().submit(Deletion(generation_id=generation_id, session_id=session_id, at_s=time.time()))
@@ -174,14 +181,19 @@ class Store:
         """
         waiting = self._running().unsaved(generation_id)
         if waiting is not None:
+            keeps_prompts = self._settings.store_prompts
             future: Future[StoredGeneration | None] = Future()
             future.set_result(
                 StoredGeneration(
                     id=waiting.id,
                     text=waiting.text,
                     model=waiting.model,
+                    bundle_sha256=waiting.bundle_sha256,
                     created_s=waiting.created_s,
                     finish_reason=waiting.finish_reason,
+                    prompt=waiting.prompt if keeps_prompts else None,
+                    seed=waiting.seed,
+                    sampling=waiting.sampling if keeps_prompts else None,
                     shared=waiting.shared,
                     mine=session_id is not None and waiting.session_id == session_id,
                 )

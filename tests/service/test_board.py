@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import psutil
 import pytest
 
-from tests.service.conftest import fake_server, stop_server
+from tests.service.conftest import Metrics, Server, fake_server, stop_server, wait_until_idle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +47,11 @@ def test_what_is_written_is_kept_rated_shown_and_deleted(tmp_path: Path, bundle:
             assert {text["id"] for text in board} <= {*shared}
             eventually(lambda: client.get(f"/generations/{private}").is_success)
             assert not client.get(f"/generations/{private}").json()["shared"]
+            kept = client.get(f"/generations/{shared[1]}").json()
+            asked = {"prompt": kept["prompt"], "seed": kept["seed"], **kept["sampling"]}
+            again = client.post("/generate", json=asked).raise_for_status().json()
+            assert (again["greentexts"][0]["text"], again["greentexts"][0]["seed"]) == (kept["text"], 6)
+            assert again["model_edition"] == kept["model_edition"]
             rated = client.post("/ratings", json={"generation_id": shared[0], "rating": "good"}).json()
             assert (rated["rating"], rated["good"], rated["bad"]) == ("good", 1, 0)
             assert [text["id"] for text in client.get("/board?order=best").json()["greentexts"]] == [shared[0]]
@@ -62,6 +71,84 @@ def test_what_is_written_is_kept_rated_shown_and_deleted(tmp_path: Path, bundle:
             assert client.get(f"/generations/{private}").json()["id"] == private
     finally:
         stop_server(again)
+
+
+def test_what_nobody_waited_for_is_not_kept(tmp_path: Path, bundle: Path) -> None:
+    file = tmp_path / "kept.sqlite3"
+    server = fake_server(
+        tmp_path / "server", bundle, GREENTEXT_DATABASE_URL=f"sqlite:///{file}", GREENTEXT_DEADLINE_S="30"
+    )
+    try:
+        server.wait_until_ready()
+        with httpx.Client(base_url=server.url) as client:
+            for body in ({"n": 2}, {"n": 1, "prompt": "left"}):
+                long = {"max_new_tokens": 450, "min_new_tokens": 450, "share": True, **body}
+                with client.stream("POST", "/generate_stream", json=long) as response:
+                    assert next(response.iter_text()).startswith("event: token")
+                # Here the client has left in mid-stream.
+            wait_until_idle(server)
+            aborted = Metrics(server).value("greentext_request_success_total", finish_reason="abort")
+            assert aborted == 3
+            with client.stream("POST", "/generate_stream", json={"prompt": "stayed"}) as response:
+                *_, end = response.read().decode().rstrip("\n").split("\n\n")
+            assert end.startswith("event: end")
+            [stayed] = json.loads(end.partition("data: ")[2])["greentexts"]
+    finally:
+        stop_server(server)  # which saves what there is to save
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        assert database.execute("SELECT id, prompt FROM generations").fetchall() == [(stayed["id"], ">stayed")]
+
+
+def worker_of(server: Server, response: httpx.Response) -> int:
+    """The process that holds the other end of the connection over which an answer came."""
+    _, port = response.extensions["network_stream"].get_extra_info("client_addr")
+    workers = psutil.Process(server.process.pid).children(recursive=True)
+    [found] = [
+        worker.pid
+        for worker in workers
+        for connection in worker.net_connections("tcp4")
+        if connection.raddr and connection.raddr.port == port and connection.laddr.port == server.port
+    ]
+    return found
+
+
+def test_what_one_worker_wrote_is_rated_and_shared_through_the_other(tmp_path: Path, bundle: Path) -> None:
+    server = fake_server(
+        tmp_path / "server",
+        bundle,
+        GREENTEXT_DATABASE_URL=f"sqlite:///{tmp_path / 'kept.sqlite3'}",
+        GREENTEXT_WORKERS="2",
+        FAKE_STEP_S="0.0005",
+    )
+    clients: dict[int, httpx.Client] = {}
+    try:
+        server.wait_until_ready()
+        until_s = time.monotonic() + 60
+        while len(clients) < 2 and time.monotonic() < until_s:
+            client = httpx.Client(base_url=server.url, timeout=30)
+            if client.get("/readyz").status_code == 200:
+                response = client.get("/models")
+                if clients.setdefault(worker_of(server, response), client) is client:
+                    eventually(lambda client=client: client.get("/board").is_success)
+                    continue
+            client.close()
+        writer, other = clients.values()
+        other.cookies = writer.cookies  # one person, two connections
+        for turn in range(10):
+            [text] = write(writer)
+            if turn % 2:
+                rated = other.post("/ratings", json={"generation_id": text, "rating": "good"})
+                assert (rated.status_code, rated.json()["good"]) == (200, 1)
+            shared = other.patch(f"/generations/{text}", json={"shared": True})
+            assert (shared.status_code, shared.json()["on_board"]) == (200, True)
+            assert writer.get("/board?limit=1").json()["greentexts"][0]["id"] == text
+            assert not writer.patch(f"/generations/{text}", json={"shared": False}).json()["on_board"]
+            assert other.get("/board").json()["greentexts"] == []
+        assert len({worker_of(server, client.get("/models")) for client in (writer, other)}) == 2
+    finally:
+        for client in clients.values():
+            client.close()
+        stop_server(server)
 
 
 def test_a_database_that_is_away_delays_nothing(tmp_path: Path, bundle: Path) -> None:

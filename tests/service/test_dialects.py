@@ -103,6 +103,24 @@ def test_a_page_of_another_origin_may_call(client: httpx.Client, path: str) -> N
     assert refusal.headers["access-control-allow-origin"] == ORIGIN
 
 
+async def test_a_page_of_another_origin_can_read_what_nobody_foresaw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Registry) -> bool:
+        raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr(Registry, "is_ready", property(fail))
+    settings = Settings.model_validate({"database_url": "none", "cors_origins": ORIGIN})
+    app = create_app(Registry(), settings, Store(settings), static_directory=tmp_path)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://greentext.example") as client:
+        for path, body in LONG.values():
+            answer = await client.post(path, json=body, headers={"origin": ORIGIN})
+            assert answer.status_code == 500
+            assert answer.headers["access-control-allow-origin"] == ORIGIN
+            assert "went wrong" in answer.text
+            assert "disk" not in answer.text
+
+
 def test_names_in_paths_make_no_labels(server: Server, client: httpx.Client) -> None:
     for path in ("/", "/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize"):
         client.post(path, json={"x": 1})
@@ -120,18 +138,19 @@ def test_names_in_paths_make_no_labels(server: Server, client: httpx.Client) -> 
     } <= endpoints  # fmt: skip
 
 
-def test_each_path_is_described_and_documented(client: httpx.Client) -> None:
+def test_each_path_is_described_and_documented(client: httpx.Client, tmp_path: Path) -> None:
     described = client.get("/openapi.json").json()["paths"]
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     routes = {
         route.path_format
-        for route in create_app(Registry(), Settings(), Store(Settings())).routes
+        # Without the files of the board's page, which are there where it was built.
+        for route in create_app(Registry(), Settings(), Store(Settings()), static_directory=tmp_path).routes
         if isinstance(route, Route)
     }
     assert {path for path in routes if not path.startswith(("/docs", "/openapi.json"))} <= described.keys()
     for path in (
         "/", "/models/{model}", "/info", "/v1/completions", "/v1/chat/completions", "/v1/models", "/v1/models/{model}",
-        "/tokenize", "/detokenize", "/generate", "/generate_stream", "/models",
+        "/tokenize", "/detokenize", "/generate", "/generate_stream", "/models", "/session",
     ):  # fmt: skip
         assert path in described, path
         assert f"`{next(iter(described[path])).upper()} {path}`" in page, path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -270,6 +271,8 @@ def test_the_models_are_described(client: httpx.Client) -> None:
     ModelsResponse.model_validate_json(response.content)
     (model,) = response.json()["models"]
     assert model["name"] == NAME
+    assert model["edition"] == hashlib.sha256(b"no model").hexdigest()[:12]
+    assert model["edition"] == generate(client, max_new_tokens=1)["model_edition"]
     assert model["default"] is True
     assert model["context_length"] == 512
     assert model["precision"] == "fp32"

@@ -103,7 +103,8 @@ def generation() -> Generation:
 def submission(engine: Engine) -> Submission:
     params = SamplingParams(n=len(engine.streams))
     ids = tuple(f"text-{index}" for index in range(params.n))
-    model: Any = SimpleNamespace(name="m")
+    manifest = SimpleNamespace(files={"model.onnx": SimpleNamespace(sha256="0" * 64)})
+    model: Any = SimpleNamespace(name="m", manifest=manifest)
     return Submission("id", model, [Prompt("", [])], params, engine.streams, ids=ids)  # type: ignore[arg-type]
 
 

@@ -46,6 +46,7 @@ def test_each_token_is_an_event_and_the_end_is_told(client: httpx.Client) -> Non
     assert "".join(data["text"] for _, data in tokens) == TEXT
     assert last == "end"
     GenerateResponse.model_validate(end)
+    assert end["model_edition"] == client.get("/models").json()["models"][0]["edition"]
     assert end["greentexts"][0]["text"] == TEXT
     assert end["greentexts"][0]["finish_reason"] == "end"
     assert end["usage"] == {"prompt_tokens": 1, "completion_tokens": len(TOKENS)}

@@ -98,8 +98,9 @@ async def test_a_text_is_rated_shown_and_taken_back(client: httpx.AsyncClient, s
     found = (await client.get(f"/generations/{one.id}")).json()
     assert found == {
         "id": one.id, "text": TEXT, "lines": ["be me", "find a frog", "we are friends now"], "model": one.model,
-        "created_s": one.created_s, "finish_reason": "end", "good": 1, "bad": 0, "your_rating": "good", "mine": True,
-        "shared": True, "on_board": True,
+        "model_edition": one.bundle_sha256[:12], "created_s": one.created_s, "finish_reason": "end",
+        "prompt": one.prompt, "seed": 7, "sampling": one.sampling, "good": 1, "bad": 0, "your_rating": "good",
+        "mine": True, "shared": True, "on_board": True, "reason": None,
     }  # fmt: skip
     KeptGreentext.model_validate(found)
     page = (await client.get("/board", params={"order": "best"})).json()
@@ -344,6 +345,9 @@ class TestOutages:
             assert error_of(await client.get("/board")) == expected
             assert error_of(await client.get("/generations/x")) == expected
             assert error_of(await rate(client, "x", "good")) == expected
+            answer = await client.post("/session")
+            assert error_of(answer) == expected
+            assert "set-cookie" not in answer.headers
 
 
 class TestLimiter:

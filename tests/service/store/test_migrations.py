@@ -94,6 +94,7 @@ def test_a_database_of_the_first_revision_keeps_its_rows(empty_place: Place) -> 
     assert (rows[flagged.id].on_board, rows[private.id].on_board) == (False, False)
     assert "violent" in str(rows[flagged.id].findings)
     assert rows[private.id].findings is None
+    assert {row.shared_changed_s for row in rows.values()} == {None}
     assert differences(empty_place) == []
 
 

@@ -57,7 +57,8 @@ def test_a_generation_is_kept_with_all_there_is_to_it(store: Store, place: Place
         "id": one.id, "created_s": one.created_s, "model": one.model, "bundle_sha256": one.bundle_sha256,
         "prompt": one.prompt, "text": one.text, "seed": one.seed, "finish_reason": "end", "prompt_tokens": 4,
         "completion_tokens": 20, "queue_s": 0.001, "prefill_s": 0.002, "decode_s": 0.1, "total_s": 0.103,
-        "session_id": "s1", "shared": True, "deleted_s": None, "on_board": True, "good": 0, "bad": 0, "score": 0.0,
+        "session_id": "s1", "shared": True, "shared_changed_s": None, "deleted_s": None, "on_board": True, "good": 0,
+        "bad": 0, "score": 0.0,
     }  # fmt: skip
     assert place.rows("SELECT id, created_s, last_seen_s FROM sessions") == [("s1", one.created_s, one.created_s)]
 

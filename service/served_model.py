@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from service.engine.async_engine import AsyncEngine
-    from service.engine.llm_engine import EngineObserver
-    from service.engine.sequence import FinishReason
+    from service.engine.llm_engine import Completion, EngineObserver
 
 FLOAT_BYTES: Final = 4
 
@@ -101,10 +100,10 @@ class AfterWarmUp:
         if self.listens:
             self._observer.on_inter_token(seconds, count)
 
-    def on_finish(self, reason: "FinishReason", prompt_tokens: int, completion_tokens: int, total_s: float) -> None:
+    def on_finish(self, completion: "Completion") -> None:
         """A sequence has ended."""
         if self.listens:
-            self._observer.on_finish(reason, prompt_tokens, completion_tokens, total_s)
+            self._observer.on_finish(completion)
 
 
 def served_context_tokens(manifest: ModelManifest, settings: Settings) -> int:

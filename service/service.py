@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from greentext.bundle import BundleError, verify
 from service.api.app import PathLabels, create_app
+from service.api.edition import edition_of
 from service.api.guard import TRUE_PATH
 from service.event_loop import tune, watch_lag
 from service.metrics import EngineMetrics, forget_dead_workers
@@ -122,6 +123,8 @@ class GreentextService:
         forget_dead_workers()
         model = await REGISTRY.start(self._metrics)
         self._metrics.follow(lambda: REGISTRY.stats)
+        manifest = model.manifest
+        self._metrics.tell_model(model.name, edition=edition_of(manifest), precision=manifest.precision)
         STORE.start(StoreMetrics())
         self._listen_for_stop()
         tune()

@@ -89,8 +89,8 @@ class EngineObserver(Protocol):
     def on_inter_token(self, seconds: float, count: int) -> None:
         """``count`` sequences got a token, so long after their last."""
 
-    def on_finish(self, reason: FinishReason, prompt_tokens: int, completion_tokens: int, total_s: float) -> None:
-        """A sequence has ended."""
+    def on_finish(self, completion: Completion) -> None:
+        """A sequence has ended, as ``completion`` says."""
 
 
 class _Text:
@@ -312,7 +312,7 @@ class LLMEngine:
             total_s=now_s - sequence.arrived_s,
         )
         if self._observer is not None:
-            self._observer.on_finish(reason, completion.prompt_tokens, completion.completion_tokens, completion.total_s)
+            self._observer.on_finish(completion)
         return TokenEvent(rest, None, None, completion)
 
     def _follow(self, move: Move) -> None:

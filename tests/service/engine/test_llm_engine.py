@@ -461,8 +461,8 @@ class Observer:
         assert seconds >= 0
         self.told["inter"].append(count)
 
-    def on_finish(self, reason: FinishReason, prompt_tokens: int, completion_tokens: int, total_s: float) -> None:
-        self.told["finish"].append((reason, prompt_tokens, completion_tokens))
+    def on_finish(self, completion: Completion) -> None:
+        self.told["finish"].append((completion.finish_reason, completion.prompt_tokens, completion.completion_tokens))
 
 
 def test_an_observer_is_told_all(gpt2: TinyModel, make_engine: MakeEngine) -> None:

@@ -44,13 +44,13 @@ unexport PYTHONHOME
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-fast lint format bench bench-json lock clean setup setup-dev frontend page
+.PHONY: help serve test test-fast k8s-check lint format bench bench-json lock clean setup setup-dev frontend page
 .DELETE_ON_ERROR:
 # Two steps that fill one folder must not do so at once.
 .NOTPARALLEL:
 
 help: ## Show what there is to make
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-11s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 
 # ---------------------------------------------------------------------------------------------- use
 
@@ -76,6 +76,10 @@ test: $(DEV) $(NODE) $(CURATION) $(BOARD) ## Run all tests, the fast ones first 
 
 test-fast: $(DEV) $(NODE) $(CURATION) $(BOARD) ## Run the tests that take seconds
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+k8s-check: $(DEV) ## Render and check what is in k8s/ (fetches kubectl unless it is there; needs promtool)
+	@command -v kubectl >/dev/null || $(BIN)/python -m tests.k8s.fetch_kubectl $(BIN)/kubectl
+	@PATH="$$PATH:$(abspath $(BIN))" K8S_CHECK=1 $(BIN)/python -m pytest tests/k8s $(ARGS)
 
 lint: $(DEV) $(NODE) ## Check format, lint rules, types, and who imports whom
 	$(BIN)/ruff format --check $(SOURCES)

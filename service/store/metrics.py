@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import get_args
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 
-if TYPE_CHECKING:
-    from service.store.writer import Outcome
+from service.store.records import Write
+from service.store.writer import Outcome
 
 
 class StoreMetrics:
@@ -20,6 +20,10 @@ class StoreMetrics:
             ["kind", "outcome"],
             registry=registry,
         )
+        for write in get_args(Write):
+            for outcome in Outcome:
+                # From the beginning: a counter that appears with its first event hides that event from `increase`.
+                self._rows.labels(write.kind, outcome.value)
         self._pending = Gauge(
             "greentext_store_pending_rows", "Writes that wait.", multiprocess_mode="livesum", registry=registry
         )

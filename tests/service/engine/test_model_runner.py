@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,12 +16,11 @@ from service.engine.kv_cache import CacheShape, KVCache
 from service.engine.model_runner import CANDIDATE_STEP, ModelRunner
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from tests.service.engine.conftest import TinyModel
 
+ROOT = Path(__file__).resolve().parents[3]
 TOLERANCE = 1e-4
 
 
@@ -272,3 +275,17 @@ def test_a_graph_of_other_shapes_is_refused(
 def test_the_graphs_of_these_tests_lack_only_what_they_say(tmp_path: Path) -> None:
     path = save_graph(tmp_path / "model.onnx", GRAPH_INPUTS, GRAPH_OUTPUTS, METADATA)
     assert ModelRunner(path, slots=1, threads=1).shape.context_length == 32
+
+
+@pytest.mark.parametrize("package", ["service.engine.model_runner", "training.parity"])
+def test_the_runtime_collects_nothing_about_anybody(package: str, tmp_path: Path) -> None:
+    code = (
+        f"import {package}, pathlib, sys\n"
+        "from service.engine.model_runner import ModelRunner\n"
+        "ModelRunner(pathlib.Path('models/greentext-thanks/model.onnx'), slots=1)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={**environment, "HOME": str(tmp_path)}, check=True, timeout=120
+    )
+    assert [path.name for path in tmp_path.rglob("*") if "onnx" in str(path).lower() or path.suffix == ".db"] == []

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
@@ -104,6 +105,7 @@ class GreentextService:
     def __init__(self) -> None:
         self._metrics = EngineMetrics()
         self._lag_watch: asyncio.Task[None] | None = None
+        self._is_asked_to_stop = False
         self._drain: asyncio.Task[None] | None = None
         self._force: asyncio.Task[None] | None = None
 
@@ -150,7 +152,12 @@ class GreentextService:
         return REGISTRY.is_ready and REGISTRY.is_alive
 
     def _listen_for_stop(self) -> None:
-        """Begins to drain as soon as the process is asked to stop; the server's own handling goes on as well."""
+        """Begins to drain as soon as the process is asked to stop.
+
+        The server hears of it when the drain is over: until then connections are taken, and new requests refused with
+        a 503, where a server that stops would leave them hanging in a socket that its parent keeps open. Asked a second
+        time, the server hears of it at once.
+        """
         if threading.current_thread() is not threading.main_thread():
             return
         loop = asyncio.get_running_loop()
@@ -158,21 +165,32 @@ class GreentextService:
             served = signal.getsignal(number)
 
             def handle(signal_number: int, frame: FrameType | None, served: Any = served) -> None:
-                loop.call_soon_threadsafe(self._begin_drain)
-                if callable(served):
-                    served(signal_number, frame)
+                def stop_serving() -> None:
+                    if callable(served):
+                        served(signal_number, frame)
+
+                if self._is_asked_to_stop:
+                    stop_serving()
+                else:
+                    self._is_asked_to_stop = True
+                    loop.call_soon_threadsafe(self._begin_drain, stop_serving)
 
             signal.signal(number, handle)
 
-    def _begin_drain(self) -> None:
-        if self._drain is None:
-            self._drain = asyncio.create_task(REGISTRY.drain(SETTINGS.drain_s))
-            self._force = asyncio.create_task(_leave_after(self._drain))
+    def _begin_drain(self, stop_serving: Callable[[], None]) -> None:
+        logger.info("asked to stop: what runs may end, what is new is refused")
+        self._drain = asyncio.create_task(REGISTRY.drain(SETTINGS.drain_s))
+        self._force = asyncio.create_task(_leave_after(self._drain, stop_serving))
 
 
-async def _leave_after(drain: asyncio.Task[None]) -> None:
-    """Ends the process although connections are open: the server would wait without end for a client to read."""
-    await drain
+async def _leave_after(drain: asyncio.Task[None], stop_serving: Callable[[], None]) -> None:
+    """Stops the server, and ends the process although connections are open: it would wait without end for a client to
+    read.
+    """
+    try:
+        await drain
+    finally:
+        stop_serving()
     await asyncio.sleep(LAST_ANSWERS_S)
     logger.warning("clients have not taken their answers, leaving")
     signal.raise_signal(signal.SIGINT)  # the second request to stop: the server waits no longer for connections

@@ -157,7 +157,9 @@ def internal() -> ApiError:
 
 
 def unavailable() -> ApiError:
-    """The service is starting or about to stop."""
+    """The service is starting or about to stop: who asks again should find another one."""
     return ApiError(
-        ErrorType.UNAVAILABLE, "the service is starting or stopping; try again", headers={"retry-after": "1"}
+        ErrorType.UNAVAILABLE,
+        "the service is starting or stopping; try again",
+        headers={"retry-after": "1", "connection": "close"},
     )

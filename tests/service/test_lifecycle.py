@@ -107,6 +107,32 @@ def test_what_runs_may_end_and_what_takes_too_long_is_told(tmp_path: Path, bundl
 
 
 @pytest.mark.slow
+def test_while_it_drains_new_requests_are_refused_at_once(tmp_path: Path, bundle: Path) -> None:
+    server = fake_server(tmp_path, bundle, GREENTEXT_DRAIN_S="20", GREENTEXT_DEADLINE_S="60", FAKE_STEP_S="0.01")
+    server.wait_until_ready()
+    met: list[httpx.Response] = []
+
+    def stop_and_ask() -> None:
+        server.process.send_signal(signal.SIGTERM)
+        with httpx.Client(timeout=5) as kept:
+            while not met or met[-1].status_code != 503:
+                met.append(kept.get(f"{server.url}/readyz"))
+            # On a new connection, and on one that was there before.
+            met.extend([httpx.post(f"{server.url}/generate", json={}, timeout=5)])
+            met.extend([kept.post(f"{server.url}/generate", json={})])
+            met.append(httpx.get(f"{server.url}/livez", timeout=5))
+
+    written = stream_lines(server, {"max_new_tokens": 300, "min_new_tokens": 300}, stop_and_ask)
+    assert written.split("\n\n")[-2].startswith("event: end")
+    *_, new, old, alive = met
+    for refused in (new, old):
+        assert (refused.status_code, refused.json()["error"]["type"]) == (503, "unavailable")
+        assert (refused.headers["retry-after"], refused.headers["connection"]) == ("1", "close")
+    assert alive.status_code == 200
+    assert server.process.wait(10) == 0
+
+
+@pytest.mark.slow
 def test_an_engine_that_dies_is_told_to_all(tmp_path: Path, bundle: Path) -> None:
     # So slow that both requests are there when it dies, on a busy machine too.
     server = fake_server(tmp_path, bundle, FAKE_STEPS="100", FAKE_STEP_S="0.02", GREENTEXT_DEADLINE_S="60")

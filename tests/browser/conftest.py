@@ -16,16 +16,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from data_pipeline.rendered import PageSpec, render
+from tests.browser.go_between import GoBetween
+from tests.service.conftest import start_server, stop_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page
+
+    from tests.service.conftest import Server as Service
 
 ROOT = Path(__file__).resolve().parents[2]
 FRONTEND = ROOT / "frontend"
 INDEX = ROOT / "data_pipeline" / "curation" / "static" / "index.html"
-WAIT_MS = 8_000
+BOARD_INDEX = ROOT / "service" / "static" / "index.html"
+WAIT_MS = 15_000
 
 STORIES = (
     ("be me", "find a wet kitten under the porch", "it will not come out", "lie down in the rain next to it",
@@ -124,13 +129,19 @@ class Server:
 @pytest.fixture(scope="session")
 def built_page() -> Path:
     """The page, built now if it was not."""
-    if not INDEX.is_file():
-        npm = shutil.which("npm")
-        if npm is None:
-            pytest.skip("the page is not built, and there is no npm to build it with")
-        for command in (["ci"], ["run", "build"]):
-            subprocess.run([npm, *command], cwd=FRONTEND, check=True, timeout=600, capture_output=True)
+    build_if_missing(INDEX)
     return INDEX.parent
+
+
+def build_if_missing(index: Path) -> None:
+    """Builds the pages if this one is not there."""
+    if index.is_file():
+        return
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("the page is not built, and there is no npm to build it with")
+    for command in (["ci"], ["run", "build"]):
+        subprocess.run([npm, *command], cwd=FRONTEND, check=True, timeout=600, capture_output=True)
 
 
 # Of the module, not of the session: playwright runs an event loop in this thread as long as it is there, and other
@@ -225,3 +236,85 @@ def visitors(browser: Browser) -> Iterator[Callable[..., Visitor]]:
     for visitor in came:
         visitor.context.close()
     assert [wrong for visitor in came for wrong in visitor.wrong] == []
+
+
+# ------------------------------------------------------------------------------------------------------- the board
+
+
+@pytest.fixture(scope="module")
+def board_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The service as it is shipped, with its page, its model and a database of its own."""
+    build_if_missing(BOARD_INDEX)
+    folder = tmp_path_factory.mktemp("board")
+    service = start_server(
+        folder,
+        "service.service:GreentextService",
+        GREENTEXT_DATABASE_URL=f"sqlite:///{folder / 'greentext.sqlite3'}",
+        GREENTEXT_RATINGS_PER_MINUTE="10000",
+        GREENTEXT_BOARD_READS_PER_MINUTE="10000",
+    )
+    try:
+        service.wait_until_ready()
+        yield service
+    finally:
+        stop_server(service)
+
+
+@pytest.fixture
+def between(board_service: Service) -> Iterator[GoBetween]:
+    """What stands between this test's browsers and the service."""
+    go_between = GoBetween(f"127.0.0.1:{board_service.port}")
+    yield go_between
+    go_between.close()
+
+
+class Guest:
+    """Somebody at the board, with a browser of their own; everything that goes wrong in it is kept in `wrong`."""
+
+    def __init__(self, browser: Browser, url: str, **options: Any) -> None:
+        self.url = url
+        self.wrong: list[str] = []
+        self.expected: list[str] = []
+        """What Chromium may say besides: parts of its messages."""
+        self.context: BrowserContext = browser.new_context(
+            **{
+                "viewport": {"width": 1280, "height": 800},
+                "reduced_motion": "reduce",
+                "permissions": ["clipboard-read", "clipboard-write"],
+                **options,
+            }
+        )
+        self.context.set_default_timeout(WAIT_MS)
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        expected = any(part in message.text for part in self.expected)
+        if message.type in ("error", "warning") and not expected:
+            self.wrong.append(f"{message.type}: {message.text}")
+
+    def _asked(self, dialog: Dialog) -> None:
+        self.wrong.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def open(self, at: str = "") -> Page:
+        page = self.context.new_page()
+        page.on("console", self._heard)
+        page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
+        page.on("dialog", self._asked)
+        page.goto(self.url + at)
+        page.locator("main").wait_for()
+        return page
+
+
+@pytest.fixture
+def guests(browser: Browser, between: GoBetween) -> Iterator[Callable[..., Guest]]:
+    """Lets somebody come; at the end, nothing may have gone wrong in any page."""
+    came: list[Guest] = []
+
+    def come(**options: Any) -> Guest:
+        came.append(Guest(browser, between.url, **options))
+        return came[-1]
+
+    yield come
+    for guest in came:
+        guest.context.close()
+    assert [wrong for guest in came for wrong in guest.wrong] == []

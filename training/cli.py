@@ -30,7 +30,7 @@ the same step by step:
   gtx-train package runs/mine/trimmed --recipe tinystories-1m-simple --data my-texts --work runs/mine
   gtx-train evaluate models/tinystories-1m-simple --data my-texts --choice simple
   gtx-train publish you/mine models/tinystories-1m-simple --checkpoint runs/mine/trimmed --dry-run
-from stories to the bundles that ship in the repository, a night on two cores:
+from stories to the bundles that ship in the repository, a few hours on two cores:
   gtx-train embedded stories.txt.zst
 what holds of the original project's claims, at a scale of minutes:
   gtx-train findings stories.txt.zst --quick --out my-findings

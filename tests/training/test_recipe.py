@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from training.cli import RECIPE
+from training.cli import EMBEDDED, RECIPE
 from training.recipe import RecipeError, find_recipe, read_recipe
 
 TEXT = RECIPE.read_text(encoding="utf-8")
@@ -25,7 +25,7 @@ def test_every_recipe_of_the_project_can_be_read() -> None:
     for path in paths:
         recipe = read_recipe(path)
         assert recipe.stages
-        assert recipe.card.name == path.stem or path == RECIPE
+        assert recipe.card.name == path.stem or path in EMBEDDED
         assert find_recipe(path.stem) == path
         if recipe.base is not None:
             # A commit, or what is pinned to one at its first use; texts are of whom the stages name.
@@ -50,7 +50,7 @@ def test_every_recipe_of_the_project_can_be_read() -> None:
         (r"^temperature = .*", "temperature = -1.0", "sampling: .*temperature"),
         (r"^texts = .*", "text = 1", "calibration has one key"),
         (r"^trained_on = \[", "trained_on = [1,", "card: trained_on must be a list of strings"),
-        (r"^\[\[finetune\]\]", "[finetune]", "finetune must be"),
+        (r"(?s)^\[\[finetune\]\].*(?=^\[sampling\])", "[finetune]\n", "finetune must be"),
         (r"^\[card\]", "[card", "not TOML"),
     ],
 )
@@ -140,3 +140,12 @@ def test_a_setting_that_names_nothing_is_refused(setting: str, message: str) -> 
 def test_an_unknown_recipe_is_told_which_there_are() -> None:
     with pytest.raises(RecipeError, match="known are distilgpt2-full"):
         find_recipe("poems")
+
+
+def test_the_models_that_ship_have_all_steps_but_the_last_in_common() -> None:
+    thanks, general = (read_recipe(path) for path in EMBEDDED)
+    assert (thanks.model, thanks.pretraining) == (general.model, general.pretraining)
+    assert thanks.stages[:-1] == general.stages[:-1]
+    assert [stage.name for stage in (thanks.stages[-1], general.stages[-1])] == ["thanks", "general"]
+    assert [recipe.card.name for recipe in (thanks, general)] == ["greentext-thanks", "greentext-general"]
+    assert thanks.sampling == general.sampling

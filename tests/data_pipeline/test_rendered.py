@@ -146,7 +146,7 @@ def test_without_fonts_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, 
 def test_the_script_writes_a_set(tmp_path: Path) -> None:
     def script(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "data_pipeline.rendered", *arguments]
-        return subprocess.run(command, cwd=STARTER.parents[1], capture_output=True, text=True, check=False)
+        return subprocess.run(command, cwd=STARTER.parents[2], capture_output=True, text=True, check=False)
 
     done = script(str(tmp_path), "--pages", "2")
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,12 +1,13 @@
 """Refuses a model whose three forms disagree: PyTorch, the portable ONNX export, and the serving graph.
 
-In fp32 the logits must agree within 1e-4 in every way the engine uses the graph (token by token through the cache, in
-a batch of prompts of different lengths, and in chunks), and greedy decoding must give the same text. The format that
-is served, where it is another, may cost 1 % of perplexity.
+In fp32 the logits must agree within 1e-4, with PyTorch's or with the exact ones, in every way the engine uses the
+graph (token by token through the cache, in a batch of prompts of different lengths, and in chunks), and greedy
+decoding must give the same text. The format that is served, where it is another, may cost 1 % of perplexity.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from transformers import PreTrainedModel
 
     from training.checkpoint import Checkpoint
     from training.evaluate import HeldOut
@@ -112,31 +114,25 @@ def check_parity(
     """
     # The longest texts show most of what depends on position, the window of local attention included.
     texts = sorted(held_out.documents, key=len, reverse=True)[:COMPARED_TEXTS]
-    wanted = [_pytorch_logits(checkpoint, text) for text in texts]
+    wanted = [_pytorch_logits(checkpoint.model, text) for text in texts]
     exported = None if portable is None else _Portable(portable)
     # Room for these texts, not for the model's whole context, which may take gigabytes.
     room = len(texts[0])
     runner = ModelRunner(serving_fp32, slots=COMPARED_TEXTS, max_len=room)
-    differences = {} if exported is None else _compare_portable(exported, wanted, texts)
-    differences |= {
-        "serving, token by token": _largest(wanted, serve_stepwise(runner, texts)),
-        "serving, prompts of different lengths": max(
-            _largest([logits[[end - 1]] for logits, end in zip(wanted, ends, strict=True)], served_ends)
-            for ends, served_ends in serve_ragged(runner, texts)
-        ),
-        "serving, in chunks": max(
-            float(np.abs(logits[end - 1] - row).max())
-            for logits, text in zip(wanted, texts, strict=True)
-            for end, row in serve_chunks(runner, text)
-        ),
-    }
+    differences = _differences(wanted, texts, exported, runner)
+    if max(differences.values()) > MAX_LOGIT_DIFFERENCE:
+        # fp32 rounds in PyTorch too. Who is near the exact logits is right, however far PyTorch's own are from them.
+        exact = copy.deepcopy(checkpoint.model).double()
+        of_exact = _differences([_pytorch_logits(exact, text) for text in texts], texts, exported, runner)
+        del exact
+        differences = {way: min(difference, of_exact[way]) for way, difference in differences.items()}
     prompts = _beginnings(held_out)
     written = _greedy(serving_fp32, tokenizer, checkpoint.end_id, prompts)
     mismatches = {"serving": 0} if exported is None else {"portable": 0, "serving": 0}
     for prompt, answer in zip(prompts, written, strict=True):
         # A text is the greedy one exactly when each of its tokens is the best after those before it.
         text = [*prompt, *answer][: checkpoint.context_length]
-        of_pytorch = _pytorch_logits(checkpoint, text).argmax(axis=1)[len(prompt) - 1 : -1].tolist()
+        of_pytorch = _pytorch_logits(checkpoint.model, text).argmax(axis=1)[len(prompt) - 1 : -1].tolist()
         mismatches["serving"] += of_pytorch != text[len(prompt) :]
         if exported is not None:
             of_portable = exported.whole(text).argmax(axis=1)[len(prompt) - 1 : -1].tolist()
@@ -150,6 +146,25 @@ def check_parity(
         largest_logit=max(float(np.abs(logits).max()) for logits in wanted),
         served_perplexity=score_runner(ModelRunner(served, slots=COMPARED_TEXTS, max_len=room), held_out).perplexity,
     )
+
+
+def _differences(
+    wanted: Sequence[Logits], texts: Sequence[Sequence[int]], exported: _Portable | None, runner: ModelRunner
+) -> dict[str, float]:
+    """The largest difference from the wanted logits, by way of use."""
+    differences = {} if exported is None else _compare_portable(exported, wanted, texts)
+    return differences | {
+        "serving, token by token": _largest(wanted, serve_stepwise(runner, texts)),
+        "serving, prompts of different lengths": max(
+            _largest([logits[[end - 1]] for logits, end in zip(wanted, ends, strict=True)], served_ends)
+            for ends, served_ends in serve_ragged(runner, texts)
+        ),
+        "serving, in chunks": max(
+            float(np.abs(logits[end - 1] - row).max())
+            for logits, text in zip(wanted, texts, strict=True)
+            for end, row in serve_chunks(runner, text)
+        ),
+    }
 
 
 def _compare_portable(
@@ -238,9 +253,9 @@ class _Portable:
         return outputs[0][0], dict(zip(cache, outputs[1:], strict=True))
 
 
-def _pytorch_logits(checkpoint: Checkpoint, text: Sequence[int]) -> Logits:
+def _pytorch_logits(model: PreTrainedModel, text: Sequence[int]) -> Logits:
     with torch.no_grad():
-        logits: Logits = checkpoint.model(input_ids=torch.tensor([list(text)]), use_cache=False).logits[0].numpy()
+        logits: Logits = model(input_ids=torch.tensor([list(text)]), use_cache=False).logits[0].numpy()
     return logits
 
 

@@ -77,9 +77,10 @@ test: $(DEV) $(NODE) $(CURATION) $(BOARD) ## Run all tests, the fast ones first 
 test-fast: $(DEV) $(NODE) $(CURATION) $(BOARD) ## Run the tests that take seconds
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-k8s-check: $(DEV) ## Render and check what is in k8s/ (fetches kubectl unless it is there; needs promtool)
-	@command -v kubectl >/dev/null || $(BIN)/python -m tests.k8s.fetch_kubectl $(BIN)/kubectl
-	@PATH="$$PATH:$(abspath $(BIN))" K8S_CHECK=1 $(BIN)/python -m pytest tests/k8s $(ARGS)
+k8s-check: $(DEV) ## Render and check what is in k8s/ (fetches kubectl unless a new one is there; needs promtool)
+	@$(BIN)/python -c 'import sys; from tests.k8s.manifests import kubectl; sys.exit(kubectl() is None)' \
+		|| $(BIN)/python -m tests.k8s.fetch_kubectl $(BIN)/kubectl
+	@PATH="$(abspath $(BIN)):$$PATH" K8S_CHECK=1 $(BIN)/python -m pytest tests/k8s $(ARGS)
 
 lint: $(DEV) $(NODE) ## Check format, lint rules, types, and who imports whom
 	$(BIN)/ruff format --check $(SOURCES)

@@ -129,6 +129,17 @@ def test_many_may_open_a_new_database_at_once(tmp_path: Path) -> None:
     assert failed == []
 
 
+def test_a_new_file_that_another_is_about_to_write_to_is_waited_for(tmp_path: Path) -> None:
+    # SQLite itself does not wait here, whatever its busy time-out is.
+    path = tmp_path / FILE_NAME
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        end = threading.Timer(0.3, other.execute, ["COMMIT"])
+        end.start()
+        Database(path).close()
+        end.join()
+
+
 def test_it_is_set_up_for_two_writers_and_power_cuts(tmp_path: Path) -> None:
     with contextlib.closing(Database(tmp_path / FILE_NAME)) as database, database.reading() as connection:
         settings = {

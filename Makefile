@@ -6,6 +6,8 @@ VENV   ?= .venv
 HOST   ?= 127.0.0.1
 PORT   ?= 3000
 OUT    ?= benchmark.json
+ENGINE ?= docker
+IMAGE  ?= wholesome-greentext:local
 ARGS   ?=
 
 BIN      := $(VENV)/bin
@@ -13,7 +15,7 @@ SERVICE  := $(VENV)/.service-ready
 DEV      := $(VENV)/.dev-ready
 PACKAGES := greentext data_pipeline training service
 # Folders come as issues land; a check names only those that are there.
-SOURCES  := $(wildcard $(PACKAGES) loadtests tests)
+SOURCES  := $(wildcard $(PACKAGES) image loadtests tests)
 # Pages are built into the package that serves them.
 CURATION := data_pipeline/curation/static/index.html
 BOARD    := $(if $(wildcard frontend/board/package.json),service/static/index.html)
@@ -44,7 +46,7 @@ unexport PYTHONHOME
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-fast k8s-check lint format bench bench-json lock clean setup setup-dev frontend page
+.PHONY: help serve test test-fast k8s-check lint format bench bench-json load bento image image-check audit lock clean setup setup-dev frontend page
 .DELETE_ON_ERROR:
 # Two steps that fill one folder must not do so at once.
 .NOTPARALLEL:
@@ -67,6 +69,25 @@ bench: $(DEV) ## Measure the bare decode step, the engine, HTTP and the naive wa
 
 bench-json: $(DEV) ## The same, written as JSON too (OUT=benchmark.json)
 	@$(BIN)/python -m loadtests.engine_benchmark --json $(OUT) $(ARGS)
+
+load: $(DEV) ## Put a service under load for two minutes (ARGS=--full: all that docs/operations.md holds)
+	@$(BIN)/python -m loadtests.load $(ARGS)
+
+# --------------------------------------------------------------------------------------------- image
+
+bento: $(DEV) page ## Build the bento: service, models, lock and Dockerfile in one folder
+	@PATH="$(abspath $(BIN)):$$PATH" BENTOML_DO_NOT_TRACK=True bentoml build
+
+# In the folder for temporary files, or BentoML 1.4.39 refuses our Dockerfile (its issue 5566).
+image: bento ## Make the service's image (IMAGE=wholesome-greentext:local ENGINE=docker ARGS=...)
+	@cd "$${TMPDIR:-/tmp}" && PATH="$(abspath $(BIN)):$$PATH" BENTOML_DO_NOT_TRACK=True \
+		bentoml containerize wholesome-greentext:latest --backend $(ENGINE) --image-tag $(IMAGE) $(ARGS)
+
+image-check: $(DEV) page ## Serve from the built bento and its lock alone, and check the Dockerfiles
+	@IMAGE_CHECK=1 $(BIN)/python -m pytest tests/image $(ARGS)
+
+audit: $(DEV) ## Ask what is known of holes in the locks (needs an index that knows)
+	@$(BIN)/python -m image.audit requirements/service.txt requirements/dev.txt
 
 # --------------------------------------------------------------------------------------------- check
 

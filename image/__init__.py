@@ -1,0 +1,1 @@
+"""What container images are made from and checked with: trimming, the bill of materials, the audit."""

@@ -5,6 +5,8 @@ EngineError
 ├── PromptTooLongError   the prompt leaves no room in the model's context
 ├── EngineClosedError    draining, stopped, or its thread died
 └── ModelLoadError       the model's graph is not one that the engine can run
+
+NonFiniteLogitsError     what the model computes is no number: nothing can be drawn from it
 """
 
 from __future__ import annotations
@@ -37,3 +39,10 @@ class EngineClosedError(EngineError):
 
 class ModelLoadError(EngineError):
     """The graph lacks an input or output of the contract, or ONNX Runtime refuses it."""
+
+
+class NonFiniteLogitsError(FloatingPointError):
+    """The model gave no finite logit: its weights or inputs are broken."""
+
+    def __init__(self) -> None:
+        super().__init__("the model gave logits that are not finite; its files may be damaged")

@@ -249,7 +249,7 @@ class LLMEngine:
     def _sample(self, first: int, logits: StepLogits) -> tuple[list[int], list[TokenLogprob | None] | None]:
         tokens, logprobs = self.sampler.sample(first, logits.logits, logits.top_logits, logits.top_ids)
         self._last_tokens[first : first + len(tokens)] = tokens
-        return tokens.tolist(), logprobs
+        return tokens, logprobs
 
     def _hand_out(
         self, sequences: tuple[Sequence, ...], tokens: list[int], logprobs: list[TokenLogprob | None] | None
@@ -280,7 +280,8 @@ class LLMEngine:
             if text.stream:
                 events.append((sequence, TokenEvent(piece, token, logprob, None)))
         # From the last row up, so that a row that ends itself is not moved into the gap of another.
-        events.extend((sequence, self._finish(sequence, reason)) for sequence, reason in reversed(ended))
+        if ended:
+            events.extend((sequence, self._finish(sequence, reason)) for sequence, reason in reversed(ended))
         return events
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> TokenEvent:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CANDIDATE_STEP = 32
+MAX_PREFILL_BINDINGS = 256
+"""To bind a cache's rows takes as long as half a decode step: what was bound is kept, up to so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ class ModelRunner:
         self._total = np.zeros((), np.int32)
         self._zeros = np.zeros((slots, 1), np.int64)
         self._decode_bindings: dict[tuple[int, int], tuple[Any, StepLogits]] = {}
+        self._prefill_bindings: dict[tuple[int, int, int], tuple[Any, StepLogits]] = {}
 
     def decode(self, tokens: NDArray[np.int64], cached: NDArray[np.int32], candidates: int) -> StepLogits:
         """One token for each of rows 0..n-1.
@@ -147,7 +150,14 @@ class ModelRunner:
             "total_len": np.array(max(int(lengths.max()), width), np.int32),
             "last_index": (new - 1).astype(np.int64)[:, None],
         }
-        binding, step = self._bind(row, rows, self._round_up(candidates), inputs)
+        key = row, rows, self._round_up(candidates)
+        bound = self._prefill_bindings.get(key)
+        if bound is None:
+            if len(self._prefill_bindings) >= MAX_PREFILL_BINDINGS:
+                self._prefill_bindings.clear()
+            bound = self._prefill_bindings[key] = self._bind(*key)
+        binding, step = bound
+        _bind_inputs(binding, inputs)
         self._session.run_with_iobinding(binding)
         return step
 
@@ -162,10 +172,12 @@ class ModelRunner:
             "total_len": self._total,
             "last_index": self._zeros[:rows],
         }
-        return self._bind(0, rows, count, inputs)
+        binding, step = self._bind(0, rows, count)
+        _bind_inputs(binding, inputs)
+        return binding, step
 
-    def _bind(self, row: int, rows: int, count: int, inputs: dict[str, NDArray[Any]]) -> tuple[Any, StepLogits]:
-        """A binding over the given arrays, which must live as long as it is used, and the views it fills."""
+    def _bind(self, row: int, rows: int, count: int) -> tuple[Any, StepLogits]:
+        """A binding over rows ``row``.. of the cache and the views it fills; other inputs are still to be bound."""
         if count not in self._top:
             shape = (self.slots, count)
             self._top[count] = np.zeros(shape, np.float32), np.zeros(shape, np.int64)
@@ -173,8 +185,7 @@ class ModelRunner:
         top_logits, top_ids = self._top[count]
         step = StepLogits(self._logits[:rows], top_logits[:rows], top_ids[:rows])
         binding = self._session.io_binding()
-        for name, array in {**inputs, "candidates": self._counts[count]}.items():
-            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        _bind_inputs(binding, {"candidates": self._counts[count]})
         outputs: dict[str, NDArray[Any]] = {
             "logits": step.logits,
             "top_logits": step.top_logits,
@@ -186,6 +197,12 @@ class ModelRunner:
             binding.bind_input(f"past_{name}", "cpu", 0, view.dtype, view.shape, view.ctypes.data)
             binding.bind_output(f"present_{name}", "cpu", 0, view.dtype, view.shape, view.ctypes.data)
         return binding, step
+
+
+def _bind_inputs(binding: Any, inputs: dict[str, NDArray[Any]]) -> None:
+    """Over the arrays' own memory, in place of what was bound: they must live as long as it is used."""
+    for name, array in inputs.items():
+        binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
 
 
 def _shape_of(session: onnxruntime.InferenceSession) -> ModelShape:

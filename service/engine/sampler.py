@@ -12,13 +12,13 @@ These rows are sampled together; the others one by one from their full logits.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from service.engine.errors import NonFiniteLogitsError
+from service.engine.plain_rows import PlainRows
 from service.engine.sequence import TokenLogprob
 
 if TYPE_CHECKING:
@@ -32,9 +32,8 @@ TIES = 4
 ID_MASK = np.int64(0xFFFFFFFF)
 SIGN_MASK = np.int32(0x7FFFFFFF)
 EMPTY = np.float32(-np.inf)
-NON_FINITE = "the model gave logits that are not finite; its files may be damaged"
 FEW_ROWS = 8
-"""Up to so many rows are drawn one by one in plain Python, which costs less than numpy's calls do."""
+"""Up to so many rows are drawn in plain Python where their parameters let them."""
 MIN_TEMPERATURE, MIN_TOP_P = 1e-20, 1e-30
 """What is smaller does the same, and would leave the range of 32-bit floats."""
 
@@ -60,17 +59,14 @@ class _Batch:
     any_min_steps: bool
     common_top_k: int
     """What all rows share, or 0."""
-    top_p_list: list[float]
+    plain: PlainRows | None
+    """Where rows are few and want nothing unusual; counts their steps until these are ``_settled``."""
     steps: NDArray[np.int64]
     """Views of the rows' state, as are those below."""
     min_steps: NDArray[np.int64]
-    inverse_temperature: NDArray[np.float32]
+    inverse_temperature: NDArray[np.float64]
     top_p: NDArray[np.float64]
-    min_p: NDArray[np.float32]
-
-
-class NonFiniteLogitsError(FloatingPointError):
-    """The model gave no finite logit: its weights or inputs are broken."""
+    min_p: NDArray[np.float64]
 
 
 class Sampler:
@@ -88,9 +84,9 @@ class Sampler:
         self._uniforms = np.zeros((slots, max_len), np.float64)
         self._min_steps = np.zeros(slots, np.int64)
         self._top_k = np.ones(slots, np.int64)
-        self._inverse_temperature = np.ones((slots, 1), np.float32)
+        self._inverse_temperature = np.ones((slots, 1), np.float64)
         self._top_p = np.ones((slots, 1), np.float64)
-        self._min_p = np.zeros((slots, 1), np.float32)
+        self._min_p = np.zeros((slots, 1), np.float64)
         self._repetition = np.ones((slots, 1), np.float32)
         self._presence = np.zeros((slots, 1), np.float32)
         self._frequency = np.zeros((slots, 1), np.float32)
@@ -113,8 +109,8 @@ class Sampler:
         if params.seed is None:
             msg = "a sequence must have a seed before it is sampled"
             raise ValueError(msg)
+        self._settle()
         self._params[slot] = params
-        self._batch = None
         self._steps[slot] = 0
         draws = min(params.max_new_tokens, self._uniforms.shape[1])
         greedy = params.is_greedy
@@ -145,9 +141,15 @@ class Sampler:
 
     def move(self, source: int, destination: int) -> None:
         """Carries a row's state over to another slot."""
+        self._settle()
         self._params[destination] = self._params[source]
         for state in self._states:
             state[destination] = state[source]
+
+    def _settle(self) -> None:
+        """Ends the batch: its rows' state is all in the arrays again, and may be changed."""
+        if self._batch is not None and self._batch.plain is not None:
+            self._steps[self._batch.rows] += self._batch.plain.steps
         self._batch = None
 
     def candidates(self, first: int, count: int) -> int:
@@ -170,6 +172,7 @@ class Sampler:
         """What stays the same as long as the same sequences are in the same rows."""
         batch = self._batch
         if batch is None or (batch.first, batch.count) != (first, count):
+            self._settle()
             rows = slice(first, first + count)
             top_k = self._top_k[rows]
             batch = self._batch = _Batch(
@@ -189,7 +192,7 @@ class Sampler:
                 any_logprobs=bool(self._wants_logprobs[rows].any()),
                 any_min_steps=bool((self._steps[rows] < self._min_steps[rows]).any()),
                 common_top_k=int(top_k[0]) if (top_k == top_k[0]).all() else 0,
-                top_p_list=self._top_p[rows, 0].tolist(),
+                plain=self._plain(rows) if count <= FEW_ROWS else None,
                 steps=self._steps[rows],
                 min_steps=self._min_steps[rows],
                 inverse_temperature=self._inverse_temperature[rows],
@@ -199,20 +202,61 @@ class Sampler:
             self._bound = int(self._needed(batch).max())
         return batch
 
-    @np.errstate(invalid="ignore")  # what is not finite comes out in the sums that tokens are drawn from
+    def _plain(self, rows: slice) -> PlainRows | None:
+        """For rows whose tokens depend on temperature, one top_k, top_p and nothing else."""
+        top_k = self._top_k[rows]
+        unusual = (
+            self._full[rows].any()
+            or self._penalised[rows].any()
+            or self._wants_logprobs[rows].any()
+            or self._min_p[rows].any()
+            or (self._steps[rows] < self._min_steps[rows]).any()
+            or (top_k != top_k[0]).any()
+            or top_k[0] >= self.vocab_size
+        )
+        if unusual:
+            return None
+        steps = self._steps[rows].tolist()
+        return PlainRows(
+            top_k=int(top_k[0]),
+            inverse_temperature=self._inverse_temperature[rows, 0].tolist(),
+            top_p=self._top_p[rows, 0].tolist(),
+            uniforms=[row[step:] for row, step in zip(self._uniforms[rows].tolist(), steps, strict=True)],
+        )
+
     def sample(
         self,
         first: int,
         logits: NDArray[np.float32],
         top_logits: NDArray[np.float32],
         top_ids: NDArray[np.int64],
-    ) -> tuple[NDArray[np.int64], list[TokenLogprob | None] | None]:
-        """The next token of rows ``first``.. , [rows], and their log probabilities where any row asked for them.
+    ) -> tuple[list[int], list[TokenLogprob | None] | None]:
+        """The next token of rows ``first``.. , and their log probabilities where any row asked for them.
 
         ``logits`` [rows, vocab_size]; ``top_logits``, ``top_ids`` [rows, candidates], best first. The rows' histories
         are updated with what was drawn. Raises NonFiniteLogitsError.
         """
         batch = self._batch_of(first, len(logits))
+        if batch.plain is not None and batch.plain.top_k < top_ids.shape[1]:
+            drawn = batch.plain.draw(top_logits, top_ids)
+            if drawn is not None:
+                return drawn, None
+            self._settle()
+            batch = self._batch_of(first, len(logits))
+        with np.errstate(invalid="ignore"):  # what is not finite comes out in the sums that tokens are drawn from
+            tokens, logprobs = self._sample(batch, logits, top_logits, top_ids)
+        if batch.plain is not None:  # which has not drawn this step, and would draw it again
+            self._batch = None
+        return tokens.tolist(), logprobs
+
+    def _sample(
+        self,
+        batch: _Batch,
+        logits: NDArray[np.float32],
+        top_logits: NDArray[np.float32],
+        top_ids: NDArray[np.int64],
+    ) -> tuple[NDArray[np.int64], list[TokenLogprob | None] | None]:
+        first = batch.first
         full, any_full = batch.full, batch.any_full
         if any_full or min(self._bound, self.vocab_size) > top_ids.shape[1]:
             full, any_full = full | (self._needed(batch) > top_ids.shape[1]), True
@@ -259,37 +303,14 @@ class Sampler:
         else:
             weights, tied = _masked_weights(batch, scores, None if barred is None else barred[:, :width], beyond)
             tied &= width < self.vocab_size
-        draw = self._draw_one_by_one if batch.count <= FEW_ROWS else self._draw_together
-        return draw(batch, weights, ids), tied
+        return self._draw(batch, weights, ids), tied
 
-    def _draw_one_by_one(
-        self, batch: _Batch, weights: NDArray[np.float32], ids: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """``_draw_together``, number for number; quicker for a few rows, slower for many."""
-        steps = batch.steps.tolist()
-        places = []
-        for i, row in enumerate(weights.tolist()):
-            cumulative = list(accumulate(row))
-            total = cumulative[-1]
-            if not total < math.inf:
-                raise NonFiniteLogitsError(NON_FINITE)
-            last = bisect_left(cumulative, batch.top_p_list[i] * total)
-            if batch.any_min_p:
-                least = float(batch.min_p[i, 0])
-                last = min(last, sum(weight >= least for weight in row) - 1)
-            target = self._uniforms.item(batch.first + i, steps[i]) * cumulative[last]
-            places.append(bisect_right(cumulative, target, 0, last))
-        if batch.count == 1:
-            return ids[0, places[0] : places[0] + 1].copy()
-        drawn: NDArray[np.int64] = ids[batch.local, places]
-        return drawn
-
-    def _draw_together(self, batch: _Batch, weights: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _draw(self, batch: _Batch, weights: NDArray[np.float64], ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """A token for each row: its uniform number, looked up in the cumulative weights of what its top_p keeps."""
-        cumulative = weights.cumsum(axis=1, dtype=np.float64)
+        cumulative = weights.cumsum(axis=1)
         total = cumulative[:, -1:]
         if not math.isfinite(np.add.reduce(total, axis=None)):
-            raise NonFiniteLogitsError(NON_FINITE)
+            raise NonFiniteLogitsError
         last = np.add.reduce(cumulative < batch.top_p * total, axis=1, dtype=np.int64)
         if batch.any_min_p:
             last = np.minimum(last, np.add.reduce(weights >= batch.min_p, axis=1, dtype=np.int64) - 1)
@@ -321,7 +342,7 @@ class Sampler:
         params = self._params[slot]
         assert params is not None  # noqa: S101 - a sampled row was admitted
         if not math.isfinite(np.add.reduce(logits)):
-            raise NonFiniteLogitsError(NON_FINITE)
+            raise NonFiniteLogitsError
         scores = logits.copy()
         for token, bias in params.logit_bias.items():
             if token < self.vocab_size:
@@ -338,10 +359,10 @@ class Sampler:
         if params.is_greedy:
             return int(scores.argmax())
         ids = np.argsort(-scores, kind="stable")
-        scores = scores[ids] * self._inverse_temperature[slot]
+        scores = scores[ids]
         if 0 < params.top_k < len(scores):
             scores = scores[: int(np.count_nonzero(scores >= scores[params.top_k - 1]))]
-        weights = np.exp(scores.astype(np.float64) - float(scores[0]))
+        weights = np.exp(np.subtract(scores, scores[0], dtype=np.float64) * self._inverse_temperature[slot])
         cumulative = np.cumsum(weights)
         kept = (cumulative - weights < params.top_p * cumulative[-1]) & (weights >= params.min_p) & (weights > 0.0)
         weights = np.where(kept, weights, 0.0)
@@ -380,9 +401,9 @@ def _is_plain(batch: _Batch, scores: NDArray[np.float32], beyond: NDArray[np.flo
     return bool((scores[:, top_k] < worst_of).all() and (beyond is None or (beyond < worst_of).all()))
 
 
-def _weights(batch: _Batch, scores: NDArray[np.float32], best: NDArray[np.float32]) -> NDArray[np.float32]:
+def _weights(batch: _Batch, scores: NDArray[np.float32], best: NDArray[np.float32]) -> NDArray[np.float64]:
     """[rows, columns]: what each token weighs beside the best, which are ``best`` [rows, 1]."""
-    weights: NDArray[np.float32] = scores - best
+    weights = np.subtract(scores, best, dtype=np.float64)
     weights *= batch.inverse_temperature
     np.exp(weights, out=weights)
     return weights
@@ -390,7 +411,7 @@ def _weights(batch: _Batch, scores: NDArray[np.float32], best: NDArray[np.float3
 
 def _masked_weights(
     batch: _Batch, scores: NDArray[np.float32], barred: NDArray[np.bool_] | None, beyond: NDArray[np.float32] | None
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Weights of rows that differ in their top_k, have ties at it, or a token each that is ``barred``; and [rows]
     where what is not given may tie too. ``beyond`` as in ``_is_plain``.
     """

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from service.engine.errors import ModelLoadError, PromptTooLongError, QueueFullError
-from service.engine.sampler import NonFiniteLogitsError
+from service.engine.errors import ModelLoadError, NonFiniteLogitsError, PromptTooLongError, QueueFullError
 from service.engine.sampling_params import SamplingParams, SamplingParamsError
 from service.engine.sequence import FinishReason, Sequence, SequenceStatus
 

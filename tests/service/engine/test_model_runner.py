@@ -82,6 +82,18 @@ def test_feeding_a_row_leaves_the_others_alone(exact_model: TinyModel) -> None:
         np.testing.assert_allclose(step.logits[i], last(exact_model, [*ids, new[i]]), atol=TOLERANCE)
 
 
+def test_what_was_bound_for_a_row_is_good_for_any_prompt_and_forgotten_in_time(
+    exact_model: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.engine.model_runner.MAX_PREFILL_BINDINGS", 3)
+    runner = ModelRunner(exact_model.model_path, slots=4, threads=1)
+    for ids in texts(exact_model, 20, 3, 41, 20, 1):
+        for row in range(4):
+            step = feed(runner, row, [ids], [0])
+            np.testing.assert_allclose(step.logits[0], last(exact_model, ids), atol=TOLERANCE)
+            assert len(runner._prefill_bindings) <= 3
+
+
 def test_a_moved_row_goes_on_where_it_was(exact_model: TinyModel) -> None:
     runner = ModelRunner(exact_model.model_path, slots=3, threads=1)
     rows = texts(exact_model, 40, 25)

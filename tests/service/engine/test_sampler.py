@@ -11,7 +11,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from service.engine.sampler import MAX_CANDIDATES, TIES, NonFiniteLogitsError, Sampler
+from service.engine.errors import NonFiniteLogitsError
+from service.engine.sampler import MAX_CANDIDATES, TIES, Sampler
 from service.engine.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 END = 0
 MAX_LEN = 64
-RESOLUTION = 2e-5
-"""The fast path adds up probabilities in 32 bits: nearer than this to a boundary either side is right."""
+RESOLUTION = 1e-9
+"""Nearer than this to a boundary either side is right."""
 
 
 def top(logits: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -33,7 +34,7 @@ def sample(sampler: Sampler, first: int, logits: NDArray[np.float32], *, more: i
     """The next token of rows ``first``.. , given as many candidates as are asked for, and ``more``."""
     rows = np.ascontiguousarray(logits, np.float32)
     count = min(sampler.candidates(first, len(rows)) + more, rows.shape[1])
-    return sampler.sample(first, rows, *top(rows, count))[0]
+    return np.array(sampler.sample(first, rows, *top(rows, count))[0])
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class Case:
         for slot in range(slots):
             sampler.admit(slot, self.prompt, replace(self.params, seed=slot))
         if full is not None:
+            sampler._settle()
             sampler._full[:] = full
-            sampler._batch = None
         for token in self.output:
             write(sampler, token)
         return sampler
@@ -69,9 +70,11 @@ def write(sampler: Sampler, token: int) -> None:
     slots = len(sampler._params)
     logits = np.full((slots, sampler.vocab_size), -1e9, np.float32)
     logits[:, token] = 1e9
-    least, sampler._min_steps[:], sampler._batch = sampler._min_steps.copy(), 0, None
+    sampler._settle()
+    least, sampler._min_steps[:] = sampler._min_steps.copy(), 0
     assert (sample(sampler, 0, logits) == token).all()
-    sampler._min_steps[:], sampler._batch = least, None
+    sampler._settle()
+    sampler._min_steps[:] = least
 
 
 @dataclass(frozen=True)
@@ -451,7 +454,8 @@ def test_twenty_thousand_draws_follow_the_distribution(params: SamplingParams, *
         for slot in range(rows):
             sampler.admit(slot, case.prompt, replace(params, seed=batch * rows + slot))
         if full:
-            sampler._full[:], sampler._batch = True, None
+            sampler._settle()
+            sampler._full[:] = True
         seen += np.bincount(sample(sampler, 0, np.tile(logits, (rows, 1))), minlength=60)
     assert seen.sum() == draws
     assert set(np.flatnonzero(seen)) <= set(expected.ids.tolist())

@@ -28,9 +28,13 @@ WHAT = ["a cake", "a red ball", "some soup", "a warm hat", "one cookie", "a kite
 WHERE = ["at the park", "in the kitchen", "on the bus", "by the lake", "at school", "in the snow"]
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
+@pytest.fixture(autouse=True, scope="package")
+def _one_thread() -> Iterator[None]:
+    """More would wait for each other longer than they compute, on models of this size."""
     torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.engine.model_runner.cpu_limit", lambda: 1)
+        yield
 
 
 @pytest.fixture(autouse=True)

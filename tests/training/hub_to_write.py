@@ -32,11 +32,7 @@ class WritableHub:
     def __init__(self, repository: str) -> None:
         self.repository = repository
         self.url = ""
-        self.created: list[dict[str, Any]] = []
-        self.files: dict[str, bytes] = {}
-        self.commits: list[str] = []
-        self.large: dict[str, bytes] = {}
-        self.fail_commits_with = 0
+        self.forget()
         api = f"/api/models/{repository}"
         self.app = Starlette(
             routes=[
@@ -51,6 +47,14 @@ class WritableHub:
                 Route("/upload/{oid}", self.upload, methods=["PUT"]),
             ]
         )
+
+    def forget(self) -> None:
+        """As it was at first."""
+        self.created: list[dict[str, Any]] = []
+        self.files: dict[str, bytes] = {}
+        self.commits: list[str] = []
+        self.large: dict[str, bytes] = {}
+        self.fail_commits_with = 0
 
     @staticmethod
     def refused(request: Request) -> Response | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from training.findings.verdicts import Finding, Verdict, find
 from training.pretrain import ModelShape, new_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from training.findings.samples import Written
@@ -231,8 +232,30 @@ def test_a_killed_study_goes_on_and_ends_as_an_uninterrupted_one(
     assert [_lasting(cell) for cell in gone_on["cells"]] == [_lasting(cell) for cell in whole["cells"]]
 
 
+@pytest.fixture
+def _one_pool_a_study(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What makes the bases makes the cells too: it takes each process seconds to begin."""
+    pools: list[ProcessPoolExecutor] = []
+
+    class Kept(ProcessPoolExecutor):
+        def __exit__(self, *raised: object) -> None:
+            pass
+
+    def pool(count: int, **options: Any) -> ProcessPoolExecutor:
+        assert count <= 2
+        if not pools:
+            pools.append(Kept(2, **options))
+        return pools[0]
+
+    monkeypatch.setattr(study, "ProcessPoolExecutor", pool)
+    yield
+    for one in pools:
+        one.shutdown()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
+@pytest.mark.usefixtures("_one_pool_a_study")
 def test_cells_made_side_by_side_are_those_made_one_by_one(sources: Sources, tmp_path: Path) -> None:
     ended = [
         study.run_study(sources, replace(TINY, seeds=2), tmp_path / str(jobs), jobs=jobs, claims=["words"])

@@ -53,7 +53,9 @@ def inputs(stories_path: Path, greentexts_path: Path) -> Inputs:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_from_stories_to_a_bundle_and_again(inputs: Inputs, tmp_path: Path) -> None:
+def test_from_stories_to_a_bundle_and_again(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # How fast which format is decides nothing here.
+    monkeypatch.setattr("training.quantize.ROUND_SECONDS", 0.005)
     work, bundle = tmp_path / "work", tmp_path / "bundle"
     manifest = make_bundle(inputs, work, bundle)
     assert verify(bundle) == manifest

@@ -56,11 +56,20 @@ def ends(directory: Path) -> list[dict[str, Any]]:
 def test_two_processes_learn_as_one_and_resume_as_they_would_have_gone_on(
     tmp_path: Path, checkpoint_directory: Path, greentexts_path: Path
 ) -> None:
+    # Killed while the second state is written, which is of the sixth step; the first is of the third.
+    killed = start(2, {"directory": tmp_path / "killed", "dropout": 0.1, "die_in_write": 5})
+    _, errors = killed.communicate(timeout=200)
+    assert killed.returncode != 0
+    assert "SIGKILL" in errors
+    assert (tmp_path / "killed" / "state.pt.part").exists()
+    assert log_of(tmp_path / "killed")[-1]["step"] >= 4
+
     # A batch of 5 rows: one process has 3 of them in two passes, the other 2 in one.
     uneven = {"batch_rows": 5, "micro_batch_rows": 2}
     finish(
         start(
             2,
+            {"directory": tmp_path / "killed", "dropout": 0.1},  # goes on, in processes that have done nothing before
             {"directory": tmp_path / "even"},
             {"directory": tmp_path / "uneven", "plan": uneven},
             {"directory": tmp_path / "dropout", "dropout": 0.1},
@@ -95,14 +104,6 @@ def test_two_processes_learn_as_one_and_resume_as_they_would_have_gone_on(
         ["ends.json", *(path.name for path in (tmp_path / "tuned-alone").iterdir())]
     )
 
-    # Killed while the second state is written, which is of the sixth step; the first is of the third.
-    killed = start(2, {"directory": tmp_path / "killed", "dropout": 0.1, "die_in_write": 5})
-    _, errors = killed.communicate(timeout=200)
-    assert killed.returncode != 0
-    assert "SIGKILL" in errors
-    assert (tmp_path / "killed" / "state.pt.part").exists()
-    assert log_of(tmp_path / "killed")[-1]["step"] >= 4
-    finish(start(2, {"directory": tmp_path / "killed", "dropout": 0.1}))
     assert losses(tmp_path / "killed") == losses(tmp_path / "dropout")
     assert ends(tmp_path / "killed") == ends(tmp_path / "dropout")
 

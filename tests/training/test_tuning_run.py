@@ -33,6 +33,9 @@ Run = dict[str, Any]
 def _quick_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.quantize.ROUND_SECONDS", 0.005)
     monkeypatch.setattr("training.quantize.ROUNDS", 1)
+    # How good ranges are is `test_calibrate`'s to tell: here the extremes do.
+    monkeypatch.setattr("training.calibrate.SHARES", (1.0,))
+    monkeypatch.setattr("training.calibrate.LAST_TOKENS", 1)
 
 
 @pytest.fixture(scope="module")

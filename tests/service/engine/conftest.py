@@ -65,6 +65,14 @@ class TinyModel:
         return ids[len(prompt_ids) :]
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Threads of ``transformers``' models here wait for each other more than they compute."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def tokenizer_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A byte-level BPE tokenizer with two control tokens, ids 0 and 1, and an added one that is text."""

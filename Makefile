@@ -61,7 +61,7 @@ serve: $(SERVICE) page ## Serve greentexts from the embedded model (PORT=3000 HO
 	@$(BIN)/python -c 'import socket, sys; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind((sys.argv[1], int(sys.argv[2])))' \
 		$(HOST) $(PORT) 2>/dev/null || { echo "Nothing can listen on $(HOST):$(PORT); another program may do so already: make serve PORT=3001" >&2; exit 1; }
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q greentext service
-	@exec env -u PYTHONDONTWRITEBYTECODE PATH="$(abspath $(BIN)):$$PATH" BENTOML_DO_NOT_TRACK=True OTEL_SDK_DISABLED=true \
+	@exec env -u PYTHONDONTWRITEBYTECODE PATH="$(abspath $(BIN)):$$PATH" BENTOML_DO_NOT_TRACK=True \
 		$(BIN)/bentoml serve service.service:GreentextService --host $(HOST) --port $(PORT) $(ARGS)
 
 bench: $(DEV) ## Measure the bare decode step, the engine, HTTP and the naive way (ARGS=...)

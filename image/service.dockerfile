@@ -63,7 +63,6 @@ ENV PATH=/opt/venv/bin:$PATH \
     BENTOML_HOME=/tmp/bentoml \
     BENTOML_CONTAINERIZED=True \
     BENTOML_DO_NOT_TRACK=True \
-    OTEL_SDK_DISABLED=true \
     ORT_DISABLE_TELEMETRY=1 \
     GREENTEXT_DATA_DIR=/var/lib/greentext
 

@@ -1,7 +1,8 @@
 """The BentoML service: `bentoml serve service.service:GreentextService`.
 
 BentoML runs the processes, the health checks and the metrics; requests are answered by the API mounted into it, which
-keeps bodies, limits and disconnects in our hands. What BentoML counts and traces by path sees only paths that exist.
+keeps bodies, limits and disconnects in our hands. What BentoML counts by path sees only paths that exist. Traces, and
+the log's lines for requests, are our own.
 """
 
 import asyncio
@@ -22,19 +23,24 @@ from service.api.app import PathLabels, create_app
 from service.api.edition import edition_of
 from service.api.guard import TRUE_PATH
 from service.event_loop import tune, watch_lag
+from service.logs import configure, leave
 from service.metrics import EngineMetrics, forget_dead_workers
 from service.registry import Registry
 from service.settings import Settings, SettingsError
 from service.store.errors import StoreConfigError
 from service.store.metrics import StoreMetrics
 from service.store.store import Store
+from service.tracing import Tracing, TracingConfigError, is_wanted
 
 SYSTEM_PATHS: Final = frozenset({"/healthz", "/livez", "/metrics", "/readyz"})
+SPAN_LAYER: Final = "OpenTelemetryMiddleware"
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 LAST_ANSWERS_S: Final = 2.0
 """After the drain, how long connections have to take what has been written to them."""
 STORE_FLUSH_S: Final = 1.5
 """After the drain, how long the store has to save what it was handed; less than `LAST_ANSWERS_S`."""
+TRACES_FLUSH_S: Final = 1.5
+"""At the same time, how long the last traces have to be sent."""
 
 logger = logging.getLogger("bentoml.service.greentext")
 
@@ -42,10 +48,12 @@ try:
     SETTINGS: Final = Settings.from_environment(os.environ)
 except SettingsError as error:
     sys.exit(f"greentext: {error}")
+configure(SETTINGS)
 
 REGISTRY: Final = Registry(SETTINGS)
 STORE: Final = Store(SETTINGS)
-API: Final = create_app(REGISTRY, SETTINGS, STORE)
+TRACING: Final = Tracing.from_environment(os.environ)
+API: Final = create_app(REGISTRY, SETTINGS, STORE, tracing=TRACING)
 
 
 class PathGate:
@@ -83,20 +91,24 @@ class MountedService(bentoml.Service[Any]):  # type: ignore[misc] # BentoML ship
         from _bentoml_impl.server.app import (  # type: ignore[import-untyped] # noqa: PLC0415
             ServiceAppFactory,
         )
+        from bentoml._internal.configuration.containers import BentoMLContainer  # noqa: PLC0415
 
         self.inject_config()
+        # BentoML cannot be configured without its own spans: with none to make it need not import what makes them.
+        BentoMLContainer.tracer_provider.set(None)
         factory = ServiceAppFactory(self, is_main=is_main)
-        # BentoML cannot be configured without: a timer for each request that outlives it, and an answer of its own.
+        # Nor without a timer for each request that outlives it, and an answer of its own.
         factory.timeout = None
-        return PathGate(factory(), API, PathLabels(API))
+        app = factory()
+        app.user_middleware = [layer for layer in app.user_middleware if layer.cls.__name__ != SPAN_LAYER]
+        return PathGate(app, API, PathLabels(API))
 
 
 @bentoml.asgi_app(API, path="/")
 @bentoml.service(
     service_class=MountedService,
     workers=SETTINGS.workers,
-    logging={"access": {"enabled": SETTINGS.access_log}},
-    tracing={} if SETTINGS.tracing else {"excluded_urls": [".*"]},
+    logging={"access": {"enabled": False}},
     metrics={"enabled": True, "namespace": "bentoml_service"},
 )
 class GreentextService:
@@ -116,8 +128,11 @@ class GreentextService:
         try:
             verify(SETTINGS.model_dir)
             Store.check(SETTINGS)
+            is_wanted(os.environ)
         except (BundleError, StoreConfigError) as error:
-            sys.exit(f"greentext: {error}")
+            leave(SETTINGS, str(error))
+        except TracingConfigError as error:
+            logger.warning("no traces are sent: %s", error)
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
@@ -128,6 +143,8 @@ class GreentextService:
         manifest = model.manifest
         self._metrics.tell_model(model.name, edition=edition_of(manifest), precision=manifest.precision)
         STORE.start(StoreMetrics())
+        if TRACING is not None:
+            TRACING.start()
         self._listen_for_stop()
         tune()
         self._lag_watch = asyncio.create_task(watch_lag(self._metrics.on_event_loop_lag))
@@ -139,7 +156,10 @@ class GreentextService:
         if self._lag_watch is not None:
             self._lag_watch.cancel()
         await (self._drain or REGISTRY.drain(SETTINGS.drain_s))
-        await asyncio.to_thread(STORE.stop, STORE_FLUSH_S)
+        saving = asyncio.create_task(asyncio.to_thread(STORE.stop, STORE_FLUSH_S))
+        if TRACING is not None:
+            await asyncio.to_thread(TRACING.stop, TRACES_FLUSH_S)
+        await saving
         if self._force is not None:
             self._force.cancel()
 

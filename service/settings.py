@@ -7,7 +7,7 @@ a name that does not exist, stop the service at its start. Knows nothing of HTTP
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
@@ -113,10 +113,14 @@ class Settings(BaseModel):
         (),
         description="Origins whose pages may call the service, comma separated (`https://example.org`); `*` is all.",
     )
-    access_log: bool = Field(
-        False, description="A line in the log for each request; costs a tenth of the request rate."
+    access_log: bool = Field(False, description="A line in the log for each request; costs 0.1 ms of a processor.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Lines of the log: `text` for people, or `json`, one object a line."
     )
-    tracing: bool = Field(False, description="BentoML's OpenTelemetry spans; cost a third of the request rate.")
+    log_level: Literal["debug", "info", "warning", "error"] | None = Field(
+        None,
+        description="What the log holds at least of what BentoML and the service have to say; unset, BentoML's choice.",
+    )
 
     database_url: Annotated[SecretStr | None, AfterValidator(_database_url)] = Field(
         None,

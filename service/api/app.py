@@ -19,9 +19,10 @@ from service.api.board import BoardApi
 from service.api.docs import DocsPages
 from service.api.errors import ApiError, ErrorType, Wording, native_words
 from service.api.generation import Generation, Submission
-from service.api.guard import BodyGuard, Envelope
+from service.api.guard import BodyGuard, Envelope, LastResort
 from service.api.huggingface import HuggingFaceApi
 from service.api.native import NativeApi
+from service.api.observation import Observation
 from service.api.openai import OpenAiApi
 from service.api.openai_chat import OpenAiChatApi
 from service.api.page import STATIC_DIRECTORY, Page
@@ -29,9 +30,11 @@ from service.api.recording import generation_records
 from service.api.responses import error_response
 from service.api.sessions import session_id_of
 from service.api.tokens import TokensApi
+from service.api.watched import note_error
 from service.registry import Registry
 from service.settings import Settings
 from service.store.store import Store
+from service.tracing import Tracing
 
 if TYPE_CHECKING:
     from service.engine.llm_engine import Completion
@@ -40,11 +43,17 @@ CORS_MAX_AGE_S = 3600
 
 
 def create_app(
-    registry: Registry, settings: Settings, store: Store, *, static_directory: Path = STATIC_DIRECTORY
+    registry: Registry,
+    settings: Settings,
+    store: Store,
+    *,
+    static_directory: Path = STATIC_DIRECTORY,
+    tracing: Tracing | None = None,
 ) -> Starlette:
     """The API over the models of a registry, which may still be empty: then requests are answered with a 503.
 
-    What ends well goes into the store. `static_directory`: where the board's page is, if it was built.
+    What ends well goes into the store. `static_directory`: where the board's page is, if it was built. `tracing`: what
+    takes spans, if there are to be some.
     """
 
     def keep(submission: Submission, texts: "list[list[Completion]]") -> None:
@@ -74,16 +83,19 @@ def create_app(
         return page.index(request)
 
     middleware = [Middleware(Envelope, wording_of=wording_of)]
+    if tracing is not None or settings.access_log:
+        middleware.append(Middleware(Observation, tracing=tracing, access_log=settings.access_log))
     if settings.cors_origins:
         cors = Middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=("DELETE", "GET", "PATCH", "POST"),
-            allow_headers=("authorization", "content-type", "x-request-id"),
+            allow_headers=("authorization", "content-type", "traceparent", "tracestate", "x-request-id"),
             expose_headers=("retry-after", "x-request-id"),
             max_age=CORS_MAX_AGE_S,
         )
-        middleware.insert(0, cors)
+        middleware.append(cors)
+    middleware.append(Middleware(LastResort))
     return Starlette(
         routes=[
             post("/generate", native.generate),
@@ -134,6 +146,7 @@ class PathLabels:
 async def _api_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, ApiError):
         raise error
+    note_error(request.scope, error.type)
     return error_response(error, request.state.request_id, request.state.wording)
 
 
@@ -147,4 +160,5 @@ async def _http_error(request: Request, error: Exception) -> Response:
         )
     else:
         fault = ApiError(ErrorType.NOT_FOUND, "there is nothing at this path; /docs lists what there is")
+    note_error(request.scope, fault.type)
     return error_response(fault, request.state.request_id, request.state.wording)

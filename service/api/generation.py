@@ -26,6 +26,7 @@ from service.api.errors import (
     invalid,
     unavailable,
 )
+from service.api.watched import WatchedGeneration, note_client_gone, note_error, watched_in
 from service.engine.errors import EngineError, PromptTooLongError
 from service.engine.sampling_params import SamplingParams, SamplingParamsError
 from service.engine.sequence import FinishReason
@@ -222,6 +223,9 @@ class Generation:
             for taken in streams:
                 taken.abort()
             raise (from_sampling(error) if isinstance(error, SamplingParamsError) else from_engine(error)) from None
+        if (watched := watched_in(request.scope)) is not None:
+            sequences = [taken.sequence for taken in streams]
+            watched.generation = WatchedGeneration(model.name, params, stream, sequences)
         ids = tuple(new_generation_id() for _ in streams)
         return Submission(request.state.request_id, model, prompts, params, streams, keep, request, shared, ids)
 
@@ -296,10 +300,10 @@ class EventStreamResponse:
         self._writes = 0
         self._lock = asyncio.Lock()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends all of it. Raises ApiError while nothing has been sent."""
         main = asyncio.current_task()
-        companion = asyncio.create_task(self._accompany(receive, send, main))
+        companion = asyncio.create_task(self._accompany(scope, receive, send, main))
         try:
             streams = self._submission.streams
             if len(streams) == 1:
@@ -309,7 +313,7 @@ class EventStreamResponse:
                     *(self._pump(index, stream, send) for index, stream in enumerate(streams))
                 )
             if not self._gone:
-                await self._finish(completions, send)
+                await self._finish(completions, scope, send)
         except asyncio.CancelledError:
             if not self._gone:
                 raise
@@ -330,12 +334,14 @@ class EventStreamResponse:
                 return event.finished
         raise RuntimeError("a stream ended without its completion")
 
-    async def _finish(self, completions: "list[Completion]", send: Send) -> None:
+    async def _finish(self, completions: "list[Completion]", scope: Scope, send: Send) -> None:
         fault = self._generation.fault(completions)
         if fault and not self._started:
             raise fault
         if fault is None:
             self._generation.finish(self._submission, completions)
+        else:
+            note_error(scope, fault.type)
         await self._end(self._dialect.error(fault) if fault else self._dialect.end(completions), send)
 
     async def _end(self, data: bytes, send: Send) -> None:
@@ -353,7 +359,7 @@ class EventStreamResponse:
                 await send({"type": "http.response.start", "status": 200, "headers": list(STREAM_HEADERS)})
             await send({"type": "http.response.body", "body": data, "more_body": True})
 
-    async def _accompany(self, receive: Receive, send: Send, main: "asyncio.Task[None] | None") -> None:
+    async def _accompany(self, scope: Scope, receive: Receive, send: Send, main: "asyncio.Task[None] | None") -> None:
         """Sends a comment line when there is silence, and gives up on a client that leaves or does not read."""
         interval_s = self._generation.settings.ping_interval_s
         while True:
@@ -372,6 +378,7 @@ class EventStreamResponse:
                         continue
                 # Nothing has been taken from us for the whole time: the client does not read.
             self._gone = True
+            note_client_gone(scope)
             self._submission.abort()
             if self._lock.locked() and main is not None:
                 main.cancel()

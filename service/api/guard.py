@@ -9,7 +9,6 @@ import logging
 import re
 import secrets
 import time
-import traceback
 from collections.abc import Callable
 from typing import Final
 
@@ -19,6 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import ApiError, ErrorType, Wording, internal
 from service.api.responses import error_response, json_bytes
+from service.api.watched import note_client_gone, note_error
+from service.logs import CONTEXT, RequestContext, without_words
 from service.settings import Settings
 
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -34,7 +35,7 @@ logger = logging.getLogger(__name__)
 class Envelope:
     """Gives each request its path, an id (its own, if it brought a decent one), the time, and a wording for its errors.
 
-    What nobody else caught it answers with a 500.
+    The id comes back with every answer.
     """
 
     def __init__(self, app: ASGIApp, wording_of: Callable[[str], Wording]) -> None:
@@ -53,25 +54,47 @@ class Envelope:
         request_id = given if REQUEST_ID.fullmatch(given) else "gt-" + secrets.token_hex(8)
         wording = self.wording_of(scope["path"])
         scope.setdefault("state", {}).update(request_id=request_id, arrived_s=time.monotonic(), wording=wording)
-        started = False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)
 
+        token = CONTEXT.set(RequestContext(request_id))
         try:
             await self.app(scope, receive, send_with_id)
-        except ClientDisconnect:
+        finally:
+            CONTEXT.reset(token)
+
+
+class LastResort:
+    """Answers what nobody else caught with a 500."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
             return
-        except Exception as error:  # noqa: BLE001 - the last resort: nothing may go unanswered
-            # Where it happened, but not the exception's words: they may hold what the client wrote.
-            frames = "".join(traceback.format_tb(error.__traceback__))
-            logger.error("unexpected %s in request %s\n%s", type(error).__name__, request_id, frames)  # noqa: TRY400
+        started = False
+
+        async def noticing_send(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noticing_send)
+        except ClientDisconnect:
+            note_client_gone(scope)
+        except Exception as error:  # nothing may go unanswered
+            note_error(scope, ErrorType.INTERNAL)
+            request_id = scope["state"]["request_id"]
+            logger.exception("unexpected error in request %s", request_id, exc_info=without_words(error))
             if not started:
-                await error_response(internal(), request_id, wording)(scope, receive, send_with_id)
+                await error_response(internal(), request_id, scope["state"]["wording"])(scope, receive, send)
 
 
 class BodyGuard:
@@ -150,6 +173,7 @@ async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -
 
     To close with unread bytes in the socket would reset the connection, and could take the answer with it.
     """
+    note_error(scope, error.type)
     status, content = scope["state"]["wording"](error, scope["state"]["request_id"])
     body = json_bytes(content)
     headers = {

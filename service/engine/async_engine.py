@@ -281,6 +281,7 @@ class AsyncEngine:
     def _fail_all(self) -> None:
         for stream in tuple(self._streams.values()):
             sequence = stream.sequence
+            sequence.finish_reason, sequence.finished_s = FinishReason.ERROR, time.perf_counter()
             completion = Completion(
                 text="",
                 token_ids=(),
@@ -292,7 +293,7 @@ class AsyncEngine:
                 queue_s=0.0,
                 prefill_s=0.0,
                 decode_s=0.0,
-                total_s=time.perf_counter() - sequence.arrived_s,
+                total_s=sequence.finished_s - sequence.arrived_s,
             )
             stream.feed(TokenEvent("", None, None, completion))
             self._forget(sequence)

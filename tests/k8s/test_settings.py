@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
 from service.settings import Settings
+from service.tracing import is_wanted
 from tests.k8s.manifests import (
     K8S,
     SERVING,
@@ -103,6 +105,22 @@ def test_with_postgresql_its_address_comes_from_the_secret_of_the_example(tmp_pa
     Settings.from_environment({"GREENTEXT_DATABASE_URL": example["stringData"][key["key"]]})
     egress = only(manifests, "NetworkPolicy")["spec"]["egress"]
     assert {port["port"] for rule in egress for port in rule["ports"]} == {53, 5432}
+
+
+def test_with_tracing_the_collector_is_named_and_can_be_reached(tmp_path: Path) -> None:
+    for name in SERVING:
+        manifests = render(name)
+        assert not is_wanted(environment(manifests, server(manifests)))
+    manifests = render_folder(write_overlay(tmp_path, ["tracing"]))
+    given = environment(manifests, server(manifests))
+    assert is_wanted(given)
+    collector = urlsplit(given["OTEL_EXPORTER_OTLP_ENDPOINT"])
+    egress = only(manifests, "NetworkPolicy")["spec"]["egress"]
+    (rule,) = (rule for rule in egress if {"port": collector.port} in rule["ports"])
+    (peer,) = rule["to"]
+    host, _, namespace = str(collector.hostname).partition(".")
+    assert peer["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": host}
+    assert peer["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": namespace}
 
 
 def test_no_secret_is_in_the_repository() -> None:

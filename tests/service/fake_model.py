@@ -77,7 +77,7 @@ class FakeSampler:
     def candidates(self, first: int, count: int) -> int:
         return 1
 
-    def sample(self, first: int, logits: Any, *_: Any) -> tuple[Any, list[TokenLogprob | None]]:
+    def sample(self, first: int, logits: Any, *_: Any) -> tuple[list[int], list[TokenLogprob | None]]:
         tokens, logprobs = [], []
         for row in self.rows[first : first + len(logits)]:
             over = row.at >= len(TOKENS) and row.at >= row.params.min_new_tokens
@@ -87,7 +87,7 @@ class FakeSampler:
             asked = row.params.logprobs
             top = tuple((65 + i, LOGPROB - i) for i in range(asked or 0))
             logprobs.append(None if asked is None else TokenLogprob(token, LOGPROB, top))
-        return np.array(tokens, np.int64), logprobs
+        return tokens, logprobs
 
 
 def install() -> None:

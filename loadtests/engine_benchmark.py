@@ -14,15 +14,10 @@ import asyncio
 import gc
 import itertools
 import json
-import os
 import platform
-import socket
 import statistics
-import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,6 +29,7 @@ import onnxruntime
 from greentext.bundle import read_manifest
 from loadtests.benchmark_models import BENCHMARK_CONTEXT_TOKENS, SHAPES, BenchmarkModel, prepare
 from loadtests.http_client import Connection
+from loadtests.load.servers import start_service
 from service.engine.cpu import cpu_limit
 from service.engine.llm_engine import EngineConfig, LLMEngine
 from service.engine.sampler import TIES
@@ -257,45 +253,16 @@ class Naive:
 
 
 @contextmanager
-def serving(bundle: Path, log: Path) -> Iterator[int]:
+def serving(bundle: Path, folder: Path) -> Iterator[int]:
     """The service on a bundle, in processes of its own; gives its port once it is ready."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        **os.environ,
-        "GREENTEXT_MODEL_DIR": str(bundle),
+    settings = {
+        "GREENTEXT_MODEL_DIR": str(bundle.resolve()),
         "GREENTEXT_CONTEXT_TOKENS": str(BENCHMARK_CONTEXT_TOKENS),
         "GREENTEXT_KV_MEMORY_BYTES": str(2 * 1024**3),  # 64 slots of every shape, as in process
-        "BENTOML_DO_NOT_TRACK": "True",
-        "OTEL_SDK_DISABLED": "true",
     }
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    command = [sys.executable, "-m", "bentoml", "serve", "service.service:GreentextService", "--port", str(port)]
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)  # noqa: S603 - our own service
-        try:
-            _wait_until_ready(port, process, log)
-            yield port
-        finally:
-            process.terminate()
-            try:
-                process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def _wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    end_s = time.monotonic() + 60
-    while time.monotonic() < end_s and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
-                if answer.status == 200:
-                    return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.05)
-    msg = f"the service did not get ready; its log is {log}"
-    raise RuntimeError(msg)
+    with start_service(folder, settings=settings) as service:
+        service.wait_until_ready()
+        yield int(service.url.rpartition(":")[2])
 
 
 class Benchmark:
@@ -331,7 +298,7 @@ class Benchmark:
             self._keep(shape, precision, "engine", concurrency, whole)
 
     def _http_round(self, shape: str, precision: str, bundle: Path) -> None:
-        with serving(bundle, self.work / "service.log") as port:
+        with serving(bundle, self.work / "service") as port:
             sampling = sampling_of(bundle)
             asyncio.run(over_http(port, sampling, 1))
             for concurrency in self.concurrencies:

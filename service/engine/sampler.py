@@ -59,8 +59,6 @@ class _Batch:
     any_min_steps: bool
     common_top_k: int
     """What all rows share, or 0."""
-    plain: PlainRows | None
-    """Where rows are few and want nothing unusual; counts their steps until these are ``_settled``."""
     steps: NDArray[np.int64]
     """Views of the rows' state, as are those below."""
     min_steps: NDArray[np.int64]
@@ -95,6 +93,8 @@ class Sampler:
         self._full = np.zeros(slots, np.bool_)
         self._wants_logprobs = np.zeros(slots, np.bool_)
         self._batch: _Batch | None = None
+        self._plain: PlainRows | None = None
+        """The batch's, where its rows are few and want nothing unusual; counts their steps until ``_settle``."""
         self._bound = 0
         """At least as many candidates as any row of the batch needs, counted up from step to step."""
         self._offsets = (np.arange(slots) * vocab_size)[:, None]
@@ -148,9 +148,9 @@ class Sampler:
 
     def _settle(self) -> None:
         """Ends the batch: its rows' state is all in the arrays again, and may be changed."""
-        if self._batch is not None and self._batch.plain is not None:
-            self._steps[self._batch.rows] += self._batch.plain.steps
-        self._batch = None
+        if self._batch is not None and self._plain is not None:
+            self._steps[self._batch.rows] += self._plain.steps
+        self._batch = self._plain = None
 
     def candidates(self, first: int, count: int) -> int:
         """How many of the best tokens ``sample`` needs to be given for rows ``first``.. ."""
@@ -192,7 +192,6 @@ class Sampler:
                 any_logprobs=bool(self._wants_logprobs[rows].any()),
                 any_min_steps=bool((self._steps[rows] < self._min_steps[rows]).any()),
                 common_top_k=int(top_k[0]) if (top_k == top_k[0]).all() else 0,
-                plain=self._plain(rows) if count <= FEW_ROWS else None,
                 steps=self._steps[rows],
                 min_steps=self._min_steps[rows],
                 inverse_temperature=self._inverse_temperature[rows],
@@ -200,28 +199,20 @@ class Sampler:
                 min_p=self._min_p[rows],
             )
             self._bound = int(self._needed(batch).max())
+            self._plain = self._plain_of(batch)
         return batch
 
-    def _plain(self, rows: slice) -> PlainRows | None:
-        """For rows whose tokens depend on temperature, one top_k, top_p and nothing else."""
-        top_k = self._top_k[rows]
-        unusual = (
-            self._full[rows].any()
-            or self._penalised[rows].any()
-            or self._wants_logprobs[rows].any()
-            or self._min_p[rows].any()
-            or (self._steps[rows] < self._min_steps[rows]).any()
-            or (top_k != top_k[0]).any()
-            or top_k[0] >= self.vocab_size
-        )
-        if unusual:
+    def _plain_of(self, batch: _Batch) -> PlainRows | None:
+        """For a few rows whose tokens depend on temperature, one top_k, top_p and nothing else."""
+        unusual = batch.any_full or batch.any_penalised or batch.any_logprobs or batch.any_min_p or batch.any_min_steps
+        if batch.count > FEW_ROWS or unusual or not 0 < batch.common_top_k < self.vocab_size:
             return None
-        steps = self._steps[rows].tolist()
+        uniforms = zip(self._uniforms[batch.rows].tolist(), batch.steps.tolist(), strict=True)
         return PlainRows(
-            top_k=int(top_k[0]),
-            inverse_temperature=self._inverse_temperature[rows, 0].tolist(),
-            top_p=self._top_p[rows, 0].tolist(),
-            uniforms=[row[step:] for row, step in zip(self._uniforms[rows].tolist(), steps, strict=True)],
+            top_k=batch.common_top_k,
+            inverse_temperature=batch.inverse_temperature[:, 0].tolist(),
+            top_p=batch.top_p[:, 0].tolist(),
+            uniforms=[row[steps:] for row, steps in uniforms],
         )
 
     def sample(
@@ -237,16 +228,16 @@ class Sampler:
         are updated with what was drawn. Raises NonFiniteLogitsError.
         """
         batch = self._batch_of(first, len(logits))
-        if batch.plain is not None and batch.plain.top_k < top_ids.shape[1]:
-            drawn = batch.plain.draw(top_logits, top_ids)
+        if self._plain is not None and self._plain.top_k < top_ids.shape[1]:
+            drawn = self._plain.draw(top_logits, top_ids)
             if drawn is not None:
                 return drawn, None
             self._settle()
             batch = self._batch_of(first, len(logits))
         with np.errstate(invalid="ignore"):  # what is not finite comes out in the sums that tokens are drawn from
             tokens, logprobs = self._sample(batch, logits, top_logits, top_ids)
-        if batch.plain is not None:  # which has not drawn this step, and would draw it again
-            self._batch = None
+        if self._plain is not None:  # which has not drawn this step, and would draw it again
+            self._batch = self._plain = None
         return tokens.tolist(), logprobs
 
     def _sample(

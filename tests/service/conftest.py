@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from loadtests.load.servers import free_port
 from tests.service.fake_model import write_fake_bundle
 
 if TYPE_CHECKING:
@@ -50,12 +50,6 @@ class Server:
                 pass
             time.sleep(0.05)
         pytest.fail(f"not ready after {START_S} s:\n{self.log.read_text()}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def start_server(directory: Path, target: str, **environment: str) -> Server:

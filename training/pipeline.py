@@ -16,7 +16,7 @@ from training.corpus import read_greentexts, sha256_of, take_split
 from training.finetune import finetune, greentexts_of
 from training.package import CardFacts
 from training.pretrain import pretrain, tokenizer_texts
-from training.steps import StepError, once, sha256_of_file, sha256_of_texts
+from training.steps import StepError, once, sha256_of_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +70,12 @@ def run_stages(inputs: Inputs, base: Path, work: Path) -> Path:
             "tuning": asdict(stage.tuning),
             "plan": asdict(stage.plan),
             "base": sha256_of_file(base / "model.safetensors"),
-            "greentexts": sha256_of_texts(inputs.greentexts),
+            "greentexts": sha256_of(
+                [
+                    *greentexts_of(inputs.greentexts, "train", stage.tuning.genre, stage.tuning.texts),
+                    *greentexts_of(inputs.greentexts, "validation", stage.tuning.genre),
+                ]
+            ),
         }
         make = partial(
             finetune, base, inputs.greentexts, stage.tuning, stage.plan, directory, stories_path=inputs.stories

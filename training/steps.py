@@ -63,16 +63,6 @@ def is_done(directory: Path) -> bool:
     return (directory / RECORD).is_file()
 
 
-def sha256_of_texts(path: Path) -> str:
-    """A file's hash, or that of the ``.jsonl`` files of a folder. Raises StepError when there is nothing."""
-    if not path.is_dir():
-        return sha256_of_file(path)
-    files = sorted(path.glob("*.jsonl"))
-    if not files:
-        raise StepError(f"{path} holds no .jsonl file")
-    return hashlib.sha256("".join(map(sha256_of_file, files)).encode()).hexdigest()
-
-
 def sha256_of_file(path: Path) -> str:
     """A file's hash. Raises StepError when it is missing."""
     if not path.is_file():

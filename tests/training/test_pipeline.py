@@ -16,7 +16,7 @@ from training.evaluate import hold_out
 from training.export_portable import ExportError, export_portable
 from training.finetune import Tuning, greentexts_of
 from training.parity import check_parity
-from training.pipeline import Inputs, PipelineError, make_bundle, run_pretraining
+from training.pipeline import Inputs, PipelineError, make_bundle, run_pretraining, run_stages
 from training.pretrain import ModelShape, tokenizer_texts
 from training.quantize import write_serving_graph
 from training.recipe import Stage, read_recipe
@@ -119,6 +119,36 @@ def test_an_export_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
         export_portable(checkpoint, output)
     assert [path.name for path in output.iterdir()] == ["model.onnx"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "export"]
+
+
+def test_new_texts_of_a_model_change_no_stage_on_those_that_people_wrote(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tune(_base: Path, _texts: Path, tuning: Tuning, _plan: TrainingPlan, directory: Path, **_: object) -> None:
+        made.append(tuning.texts)
+        (directory / "checkpoint").mkdir(parents=True)
+        (directory / "checkpoint" / "model.safetensors").write_bytes(tuning.texts.encode())
+
+    made: list[str] = []
+    monkeypatch.setattr("training.pipeline.finetune", tune)
+    plan = inputs.recipe.stages[0].plan
+    stages = tuple(Stage(texts, Tuning(texts=texts), plan) for texts in ("written", "all"))
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    (texts / "written.jsonl").write_bytes(inputs.greentexts.read_bytes())
+    inputs = replace(inputs, recipe=replace(inputs.recipe, stages=stages), greentexts=texts)
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "model.safetensors").write_bytes(b"base")
+
+    run_stages(inputs, base, tmp_path / "work")
+    run_stages(inputs, base, tmp_path / "work")
+    assert made == ["written", "all"]
+    (texts / "more.jsonl").write_text(
+        json.dumps({"text": ">be robot\n>write\n>thank you, paper", "source": "synthetic"})
+    )
+    run_stages(inputs, base, tmp_path / "work")
+    assert made == ["written", "all", "all"]
 
 
 def test_pretraining_holds_out_its_validation_stories(

@@ -18,6 +18,7 @@ from service.engine.model_runner import ModelRunner
 from training.checkpoint import load_checkpoint
 from training.decoder_reader import read_decoder
 from training.evaluate import SCORED_ROWS, Score, hold_out, score_runner
+from training.evaluation.run import EvaluationPlan, evaluate
 from training.export_portable import export_portable
 from training.finetune import encode_documents, of_genre
 from training.package import package
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from training.checkpoint import Checkpoint
     from training.corpus import Document
     from training.decoder_weights import DecoderWeights
+    from training.evaluation.run import EvaluationData
     from training.package import CardFacts
     from training.recipe import Recipe
 
@@ -56,11 +58,19 @@ class BundleTexts:
 
 
 def make_bundle_of(
-    checkpoint_directory: Path, texts: BundleTexts, facts: CardFacts, recipe: Recipe, *, work: Path, bundle: Path
+    checkpoint_directory: Path,
+    texts: BundleTexts,
+    facts: CardFacts,
+    recipe: Recipe,
+    *,
+    work: Path,
+    bundle: Path,
+    evaluation_data: EvaluationData | None = None,
 ) -> ModelManifest:
     """Exports, chooses a format, checks parity, scores, samples, and writes the bundle.
 
-    Raises ParityError, PackageError, QuantizationError, ExportError, and what ``write_bundle`` raises.
+    With ``evaluation_data`` it is evaluated as the recipe says before, for its card to show what was found. Raises
+    ParityError, PackageError, QuantizationError, ExportError, and what ``write_bundle`` raises.
     """
     checkpoint = load_checkpoint(checkpoint_directory)
     decoder = read_decoder(checkpoint.model)
@@ -103,11 +113,11 @@ def make_bundle_of(
     )
     (work / "parity.json").write_text(json.dumps(parity.as_json(), indent=2) + "\n", encoding="utf-8")
     parity.require()
-    manifest = package(
-        bundle,
-        checkpoint,
-        decoder,
-        facts,
+    make = partial(
+        package,
+        checkpoint=checkpoint,
+        decoder=decoder,
+        facts=facts,
         model=served,
         tokenizer=tokenizer,
         parity=parity,
@@ -118,6 +128,12 @@ def make_bundle_of(
         ),
         max_bytes=recipe.card.max_bytes,
     )
+    evaluation = None
+    if evaluation_data is not None and recipe.evaluation.samples:
+        make(work / "unmeasured")
+        plan = EvaluationPlan(samples=recipe.evaluation.samples, first_seed=recipe.evaluation.seed)
+        evaluation = evaluate(work / "unmeasured", evaluation_data, plan, work / "evaluation")
+    manifest = make(bundle, evaluation=evaluation)
     log.info("packaged", bundle=str(bundle), format=formats.chosen, **manifest.evaluation)
     return manifest
 

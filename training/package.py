@@ -18,6 +18,7 @@ from greentext.bundle import (
     write_bundle,
 )
 from greentext.control_tokens import START_TOKEN
+from training.evaluation.report import METHOD, facts_of, figures_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from training.checkpoint import Checkpoint
     from training.decoder_weights import DecoderWeights
     from training.evaluate import Score
+    from training.evaluation.result import Evaluation
     from training.parity import ParityReport
     from training.quantize import FormatReport
     from training.samples import Sample
@@ -65,16 +67,18 @@ def package(
     formats: FormatReport,
     scores: Mapping[str, Score],
     samples: Sequence[Sample],
+    evaluation: Evaluation | None = None,
     max_bytes: int | None = None,
 ) -> ModelManifest:
-    """Writes the bundle. ``scores`` are of the served model, by what they were measured on.
+    """Writes the bundle. ``scores`` are of the served model, by what they were measured on; ``evaluation`` is what
+    ``gtx-train evaluate`` found, for the card.
 
     Raises ParityError when the model's forms disagree, PackageError when the bundle would exceed ``max_bytes``, and
     what ``greentext.bundle.write_bundle`` raises.
     """
     parity.require()
     best = formats.best
-    evaluation = {
+    figures = {
         f"{name}_{figure}": value
         for name, score in scores.items()
         for figure, value in (
@@ -83,8 +87,8 @@ def package(
             ("texts", float(score.texts)),
         )
     }
-    evaluation["perplexity_over_fp32"] = round(parity.served_perplexity / parity.fp32_perplexity - 1, 5)
-    evaluation["largest_fp32_logit_difference"] = float(f"{max(parity.differences.values()):.1e}")
+    figures["perplexity_over_fp32"] = round(parity.served_perplexity / parity.fp32_perplexity - 1, 5)
+    figures["largest_fp32_logit_difference"] = float(f"{max(parity.differences.values()):.1e}")
     description = ModelDescription(
         name=facts.name,
         description=facts.description,
@@ -104,11 +108,13 @@ def package(
             ),
         ),
         default_sampling=facts.sampling,
-        evaluation=evaluation,
+        evaluation=figures,
         dataset=facts.dataset,
         license=facts.license,
     )
-    card = model_card(facts, decoder, formats=formats, parity=parity, scores=scores, samples=samples)
+    card = model_card(
+        facts, decoder, formats=formats, parity=parity, scores=scores, samples=samples, evaluation=evaluation
+    )
     size_bytes = model.stat().st_size + tokenizer.stat().st_size + len(card.encode())
     if max_bytes is not None and size_bytes > max_bytes:
         raise PackageError(
@@ -126,6 +132,7 @@ def model_card(
     parity: ParityReport,
     scores: Mapping[str, Score],
     samples: Sequence[Sample],
+    evaluation: Evaluation | None = None,
 ) -> str:
     """The bundle's README.md."""
     sampling = ", ".join(f"{name} {value:g}" for name, value in facts.sampling.model_dump().items())
@@ -149,6 +156,7 @@ def model_card(
         *(f"- {sentence}" for sentence in facts.trained_on),
         "",
         *_scores_section(scores),
+        *_evaluation_section(evaluation),
         "## Formats measured",
         "",
         (
@@ -194,3 +202,9 @@ def _scores_section(scores: Mapping[str, Score]) -> list[str]:
         ),
         "",
     ]
+
+
+def _evaluation_section(evaluation: Evaluation | None) -> list[str]:
+    if evaluation is None:
+        return []
+    return ["## What it writes", "", *facts_of(evaluation), "", *figures_table(evaluation), "", METHOD, ""]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from greentext.bundle import Dataset, ModelManifest
 from training.bundling import BundleTexts, make_bundle_of
 from training.corpus import read_greentexts, sha256_of, take_split
+from training.evaluation.run import EvaluationData
 from training.finetune import finetune, greentexts_of
 from training.package import CardFacts
 from training.pretrain import pretrain, tokenizer_texts
@@ -86,11 +87,20 @@ def run_stages(inputs: Inputs, base: Path, work: Path) -> Path:
 
 
 def package_checkpoint(inputs: Inputs, checkpoint_directory: Path, work: Path, bundle: Path) -> ModelManifest:
-    """Exports, chooses a format, checks parity, evaluates, samples, and writes the bundle."""
+    """Exports, chooses a format, checks parity, samples, evaluates, and writes the bundle."""
     splits = {split: greentexts_of(inputs.greentexts, split) for split in ("train", "validation", "test")}
     texts = BundleTexts(splits["train"], splits["validation"], splits["test"])
+    facts = _facts(inputs)
+    data = EvaluationData(
+        name=f"{facts.dataset.name}, test",
+        sha256=facts.dataset.sha256,
+        training=tuple(document.text for document in splits["train"]),
+        held_out=tuple(splits["test"]),
+    )
     own = work / f"package-{inputs.recipe.card.name}"
-    return make_bundle_of(checkpoint_directory, texts, _facts(inputs), inputs.recipe, work=own, bundle=bundle)
+    return make_bundle_of(
+        checkpoint_directory, texts, facts, inputs.recipe, work=own, bundle=bundle, evaluation_data=data
+    )
 
 
 def _facts(inputs: Inputs) -> CardFacts:

@@ -19,7 +19,7 @@ from training.parity import check_parity
 from training.pipeline import Inputs, PipelineError, make_bundle, run_pretraining, run_stages
 from training.pretrain import ModelShape, tokenizer_texts
 from training.quantize import write_serving_graph
-from training.recipe import Stage, read_recipe
+from training.recipe import Evaluation, Stage, read_recipe
 from training.trainer import TrainingPlan
 from training.weight_formats import Fp32
 
@@ -43,6 +43,7 @@ def tiny_recipe() -> Recipe:
         stages=(Stage("all", Tuning(), plan), Stage("thanks", Tuning(genre="thanks"), replace(plan, steps=10))),
         sampling=recipe.sampling.model_copy(update={"max_new_tokens": 40}),
         calibration_texts=20,
+        evaluation=Evaluation(samples=12),
     )
 
 
@@ -63,9 +64,16 @@ def test_from_stories_to_a_bundle_and_again(inputs: Inputs, tmp_path: Path, monk
     assert manifest.evaluation["perplexity_over_fp32"] <= 0.01
     formats = json.loads((work / "package-tiny" / "formats" / "report.json").read_text(encoding="utf-8"))
     assert len(formats["formats"]) == 7
+    found = json.loads((work / "package-tiny" / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
+    card = (bundle / "README.md").read_text(encoding="utf-8")
+    assert "12 samples, seeds 0 to 11" in card
+    assert f"| bits per byte | {found['figures']['bits_per_byte']['value']:.4f} (" in card
 
     before = {
-        path: path.stat().st_mtime_ns for path in work.rglob("*") if path.is_file() and path.name != "parity.json"
+        path: path.stat().st_mtime_ns
+        for path in (work / "pretrain", *work.glob("finetune-*"), work / "package-tiny" / "formats")
+        for path in path.rglob("*")
+        if path.is_file()
     }
     first = {path.name: path.read_bytes() for path in bundle.iterdir()}
     assert make_bundle(inputs, work, bundle) == manifest

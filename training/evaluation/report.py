@@ -38,7 +38,7 @@ def write_report(
 
 def markdown(result: Evaluation, shown: Sequence[tuple[Sample, TextChecks]], plots: Sequence[str] = ()) -> str:
     """The page."""
-    lines = [f"# Evaluation of {result.name}", "", *_facts(result), "", *_figures_table(result), "", METHOD, ""]
+    lines = [f"# Evaluation of {result.name}", "", *facts_of(result), "", *figures_table(result), "", METHOD, ""]
     if result.by_genre:
         rows = [(genre, number(figure, 4), str(figure.of)) for genre, figure in result.by_genre.items()]
         lines += ["## Bits per byte by genre", "", *table(("genre", "bits per byte", "texts"), rows), ""]
@@ -83,7 +83,8 @@ def fenced(text: str) -> list[str]:
     return [f"{fence}text", text, fence]
 
 
-def _facts(result: Evaluation) -> list[str]:
+def facts_of(result: Evaluation) -> list[str]:
+    """What was measured on what, and how the samples were drawn: a sentence each."""
     samples, data = result.samples, result.data
     measured = (
         f"Measured through the serving engine, in {result.model['precision']}, on {data['name']}: "
@@ -98,7 +99,8 @@ def _facts(result: Evaluation) -> list[str]:
     return facts
 
 
-def _figures_table(result: Evaluation) -> list[str]:
+def figures_table(result: Evaluation) -> list[str]:
+    """Lines of a Markdown table of all figures, with those of the held-out texts beside them."""
     names = [name for name in MEASURES if name in result.figures]
     rows = []
     for name in names:

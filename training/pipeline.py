@@ -1,6 +1,6 @@
 """A model of one's own from a recipe, step by step, from stories to a bundle, resuming where it stopped.
 
-A step whose inputs have changed is done anew, except pretraining, which is too dear to throw away unasked. Recipes
+A step whose inputs have changed is done anew, and what it made before set aside; pretraining is refused then. Recipes
 that begin with a published model are ``tuning_run``'s.
 """
 

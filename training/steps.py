@@ -45,7 +45,8 @@ def once(
     """Runs ``make`` unless ``directory`` records that it was made from the same.
 
     A step that has begun leaves a record too, as ``*.part``: what it wrote is gone on with if that is the same.
-    Whatever else is there is removed first, or with ``keep`` refused. ``everywhere``: all processes make it together.
+    Whatever else is there is set aside, as ``NAME.before`` (of several the last), or with ``keep`` refused.
+    ``everywhere``: all processes make it together.
     Raises StepError.
     """
     wanted = json.dumps(made_from, indent=2, sort_keys=True) + "\n"
@@ -82,11 +83,22 @@ def _begin(directory: Path, wanted: str, *, keep: bool) -> bool:
             raise StepError(
                 f"{directory} was made from another recipe or other texts; remove it, or name another work directory"
             )
-        shutil.rmtree(directory)
+        _set_aside(directory)
     directory.mkdir(parents=True, exist_ok=True)
     started.write_text(wanted, encoding="utf-8")
     log.info("step", step=directory.name)
     return True
+
+
+def _set_aside(directory: Path) -> None:
+    """Hours of training may be in it; a step that had only begun does not push those out."""
+    if [path.name for path in directory.iterdir()] == [f"{RECORD}.part"]:
+        shutil.rmtree(directory)
+        return
+    before = directory.with_name(f"{directory.name}.before")
+    shutil.rmtree(before, ignore_errors=True)
+    directory.rename(before)
+    log.warning("made from something else, and set aside", step=directory.name, before=str(before))
 
 
 def _finish(directory: Path, wanted: str) -> None:

@@ -28,7 +28,10 @@ def test_a_step_is_made_once_and_anew_when_its_inputs_change(tmp_path: Path) -> 
     assert is_done(directory)
     assert made == [[f"{RECORD}.part"]]
     once(directory, {"a": 2}, make)
-    assert made[1:] == [[f"{RECORD}.part"]], "what was made from something else is gone"
+    assert made[1:] == [[f"{RECORD}.part"]], "what was made from something else is out of the way"
+    before = tmp_path / "step.before"
+    assert json.loads((before / RECORD).read_text(encoding="utf-8")) == {"a": 1}
+    assert (before / "file").exists()
     with pytest.raises(StepError, match="remove it, or name another"):
         once(directory, {"a": 3}, make, keep=True)
     assert (directory / "file").exists()
@@ -51,6 +54,20 @@ def test_an_interrupted_step_finds_what_it_wrote(tmp_path: Path, everywhere: boo
         once(directory, {"a": 2}, interrupted, everywhere=everywhere)
     once(directory, {"a": 3}, lambda: found.append((directory / "half").exists()), everywhere=everywhere)
     assert found == [True, False]
+    assert (tmp_path / "step.before" / "half").exists(), "half a step is work as well"
+
+
+def test_a_step_that_had_only_begun_pushes_out_nothing(tmp_path: Path) -> None:
+    directory = tmp_path / "step"
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    once(directory, {"a": 1}, lambda: (directory / "hours").write_text("x", encoding="utf-8"))
+    for a in (2, 3):
+        with pytest.raises(KeyboardInterrupt):
+            once(directory, {"a": a}, interrupted)
+    assert (tmp_path / "step.before" / "hours").exists()
 
 
 def test_a_field_that_a_later_version_adds_changes_nothing_at_its_default(tmp_path: Path) -> None:

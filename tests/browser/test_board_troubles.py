@@ -271,6 +271,7 @@ def test_whatever_it_writes_is_text(between: GoBetween, guests: Callable[..., Gu
     card = "# <script>alert(5)</script>\n\n[x](javascript:alert(6)) <img src=x onerror=alert(7)>\n\n[web](https://example.org)"
     between.always("GET /models", Changed(lambda answer: {"models": [{**answer["models"][0], "card": card}]}))
     page.get_by_role("link", name="About", exact=True).click()
+    expect(page.locator(".model-card")).to_have_count(1)  # the list has come anew
     page.locator("details.card summary").click()
     shown = page.locator(".markdown")
     expect(shown).to_contain_text("[x](javascript:alert(6)) <img src=x onerror=alert(7)>")

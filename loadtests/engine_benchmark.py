@@ -1,8 +1,9 @@
 """Output tokens a second and latencies of (a) the bare decode step, (b) the engine, (c) HTTP, (d) the naive way.
 
-All four run in one process tree, one after another, round by round, so that a noisy machine treats them alike; what
-is reported is the median over the rounds, and ratios are taken within a round first. Requests have 8 prompt and 48
-new tokens and are sampled as the bundle's manifest says; the number in flight is held constant.
+All four run in one process tree, round by round; bare step, engine and HTTP in turn, a wave each, so that a noisy
+machine treats them alike. What is reported is the median over the rounds, and ratios are taken within a round first.
+Requests have 8 prompt and 48 new tokens and are sampled as the bundle's manifest says; the number in flight is held
+constant.
 
     python -m loadtests.engine_benchmark --models embedded --rounds 3
 """
@@ -14,11 +15,12 @@ import asyncio
 import gc
 import itertools
 import json
+import math
 import platform
 import statistics
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,8 +48,12 @@ CONCURRENCIES = (1, 8, 32, 64)
 FIRST = PROMPT_TOKENS + 1
 """The cache's length when the first token is decoded."""
 SAMPLED_BY = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
-WAVES = {1: 6, 8: 4, 32: 3, 64: 3}
-ENGINE_WAVES = {1: 15, 8: 9, 32: 5, 64: 5}
+WAVES = {1: 15, 8: 9, 32: 5, 64: 5}
+"""How often each way has its turn, by requests in flight."""
+HTTP_REQUESTS = 2
+"""Of each client in one turn."""
+STREAMED_TURNS = 2
+"""For latencies: every token is handed out."""
 
 
 @dataclass(slots=True)
@@ -71,11 +77,6 @@ class Row:
     rounds: tuple[float, ...]
     ttft_ms: dict[str, float]
     itl_ms: dict[str, float]
-
-
-def waves_of(concurrency: int) -> int:
-    """How many requests each client makes."""
-    return WAVES.get(concurrency, 3)
 
 
 def open_engine(bundle: Path, slots: int) -> LLMEngine:
@@ -147,64 +148,69 @@ def engine_wave(
     return timed, np.array([tokens for _, tokens in sorted(written.items())], np.int64)
 
 
-def bare_and_engine(engine: LLMEngine, sampling: dict[str, Any], concurrency: int) -> tuple[Timed, Timed]:
-    """(a) and (b) in turn, a wave each, so that both meet the same machine; rates are medians over the waves.
+def in_turn(engine: LLMEngine, sampling: dict[str, Any], concurrency: int, port: int | None) -> dict[str, Timed]:
+    """(a), (b) and (c) in turn, so that all meet the same machine; rates are medians over the turns.
 
-    Latencies of the engine are from waves of their own, in which every token is handed out.
+    Latencies of the engine are from waves of their own, in which every token is handed out. Without a ``port`` there is
+    no HTTP.
     """
-    plain, bare_rates, rates = Timed(0.0), [], []
-    for number in range(ENGINE_WAVES.get(concurrency, 5)):
+    turns: dict[str, list[Timed]] = {"bare": [], "engine": [], "http": [], "http-stream": []}
+    for number in range(WAVES.get(concurrency, 5)):
         seeds = range(number * concurrency, (number + 1) * concurrency)
         whole, tokens = engine_wave(engine, sampling, seeds, stream=False)
         steps = replay(engine, sampling, tokens)
-        rates.append(whole.tokens_per_second)
-        bare_rates.append(concurrency * len(steps) / sum(steps))
-        plain.itl_s += steps
-    plain.tokens_per_second = statistics.median(bare_rates)
-    streamed = [engine_wave(engine, sampling, range(concurrency), stream=True)[0] for _ in range(2)]
-    ttft_s = [second for wave in streamed for second in wave.ttft_s]
-    itl_s = [second for wave in streamed for second in wave.itl_s]
-    return plain, Timed(statistics.median(rates), ttft_s, itl_s)
+        turns["engine"].append(whole)
+        turns["bare"].append(Timed(concurrency * len(steps) / sum(steps), itl_s=steps))
+        if port is not None:
+            turns["http"].append(asyncio.run(over_http(port, sampling, concurrency, number, stream=False)))
+    for number in range(STREAMED_TURNS):
+        streamed, _ = engine_wave(engine, sampling, range(concurrency), stream=True)
+        turns["engine"].append(Timed(math.nan, streamed.ttft_s, streamed.itl_s))
+        if port is not None:
+            turns["http-stream"].append(asyncio.run(over_http(port, sampling, concurrency, number, stream=True)))
+    timed = {way: together(of_way) for way, of_way in turns.items() if of_way}
+    if port is not None:
+        timed["http"].ttft_s, timed["http"].itl_s = timed["http-stream"].ttft_s, timed["http-stream"].itl_s
+    return timed
 
 
-async def over_http(port: int, sampling: dict[str, Any], concurrency: int) -> tuple[Timed, Timed]:
-    """(c) whole answers, then streams, from as many clients as ``concurrency``, each on its own connection."""
+def together(turns: Sequence[Timed]) -> Timed:
+    """The median rate of those that have one, and all latencies."""
+    return Timed(
+        statistics.median(one.tokens_per_second for one in turns if not math.isnan(one.tokens_per_second)),
+        [second for one in turns for second in one.ttft_s],
+        [second for one in turns for second in one.itl_s],
+    )
+
+
+async def over_http(port: int, sampling: dict[str, Any], concurrency: int, turn: int, *, stream: bool) -> Timed:
+    """(c) whole answers or streams, to as many clients as ``concurrency``, each on its own connection."""
     # Eight tokens or so: what the tokenizer makes of a prompt is the model's affair.
     prompts = [f"be {name}" for name in ("me", "dog", "cat", "mom", "a boss", "anon", "a bus", "robot")]
     connections = [await Connection.open("127.0.0.1", port) for _ in range(concurrency)]
+    timed = Timed(0.0)
 
-    async def whole(number: int) -> int:
+    async def client(number: int) -> int:
         tokens = 0
-        for i in range(waves_of(concurrency)):
-            seed = number * 1000 + i
-            answer = await connections[number].post(
-                "/generate", {**sampling, "seed": seed, "prompt": prompts[seed % len(prompts)]}
-            )
-            tokens += answer["usage"]["completion_tokens"]
-        return tokens
-
-    async def streamed(number: int, timed: Timed) -> int:
-        tokens = 0
-        for i in range(waves_of(concurrency)):
-            seed = number * 1000 + i
-            times, gaps = await connections[number].stream(
-                "/generate_stream", {**sampling, "seed": seed, "prompt": prompts[seed % len(prompts)]}
-            )
-            tokens += len(times)
-            timed.ttft_s += times[:1]
-            timed.itl_s += gaps
+        for i in range(HTTP_REQUESTS):
+            seed = (turn * concurrency + number) * HTTP_REQUESTS + i
+            request = {**sampling, "seed": seed, "prompt": prompts[seed % len(prompts)]}
+            if stream:
+                times, gaps = await connections[number].stream("/generate_stream", request)
+                tokens += len(times)
+                timed.ttft_s += times[:1]
+                timed.itl_s += gaps
+            else:
+                answer = await connections[number].post("/generate", request)
+                tokens += answer["usage"]["completion_tokens"]
         return tokens
 
     started_s = time.perf_counter()
-    counts = await asyncio.gather(*(whole(number) for number in range(concurrency)))
-    plain = Timed(sum(counts) / (time.perf_counter() - started_s))
-    streams = Timed(0.0)
-    started_s = time.perf_counter()
-    counts = await asyncio.gather(*(streamed(number, streams) for number in range(concurrency)))
-    streams.tokens_per_second = sum(counts) / (time.perf_counter() - started_s)
+    counts = await asyncio.gather(*map(client, range(concurrency)))
+    timed.tokens_per_second = sum(counts) / (time.perf_counter() - started_s)
     for connection in connections:
         connection.close()
-    return plain, streams
+    return timed
 
 
 class Naive:
@@ -279,33 +285,22 @@ class Benchmark:
         for number in range(self.rounds):
             for precision, bundle in model.bundles.items():
                 print(f"{model.shape} {precision}, round {number + 1} of {self.rounds}", file=sys.stderr, flush=True)
-                self._engine_round(model.shape, precision, bundle)
-                if "http" not in self.skip:
-                    self._http_round(model.shape, precision, bundle)
+                self._round(model.shape, precision, bundle)
             if naive is not None:
                 for concurrency in self.concurrencies:
                     self._keep(model.shape, "fp32", "naive", concurrency, naive.run(concurrency))
 
-    def _engine_round(self, shape: str, precision: str, bundle: Path) -> None:
-        engine = open_engine(bundle, max(self.concurrencies))
-        gc.collect()
-        gc.freeze()
-        sampling = sampling_of(bundle)
+    def _round(self, shape: str, precision: str, bundle: Path) -> None:
+        engine, sampling = open_engine(bundle, max(self.concurrencies)), sampling_of(bundle)
         engine_wave(engine, sampling, range(1), stream=True)  # warms everything up
-        for concurrency in self.concurrencies:
-            bare, whole = bare_and_engine(engine, sampling, concurrency)
-            self._keep(shape, precision, "bare", concurrency, bare)
-            self._keep(shape, precision, "engine", concurrency, whole)
-
-    def _http_round(self, shape: str, precision: str, bundle: Path) -> None:
-        with serving(bundle, self.work / "service") as port:
-            sampling = sampling_of(bundle)
-            asyncio.run(over_http(port, sampling, 1))
+        with nullcontext() if "http" in self.skip else serving(bundle, self.work / "service") as port:
+            if port is not None:
+                asyncio.run(over_http(port, sampling, 1, 0, stream=False))
+            gc.collect()
+            gc.freeze()
             for concurrency in self.concurrencies:
-                plain, streams = asyncio.run(over_http(port, sampling, concurrency))
-                plain.ttft_s, plain.itl_s = streams.ttft_s, streams.itl_s
-                self._keep(shape, precision, "http", concurrency, plain)
-                self._keep(shape, precision, "http-stream", concurrency, streams)
+                for way, timed in in_turn(engine, sampling, concurrency, port).items():
+                    self._keep(shape, precision, way, concurrency, timed)
 
     def _keep(self, shape: str, precision: str, way: str, concurrency: int, timed: Timed) -> None:
         self.timed.setdefault((shape, precision, way, concurrency), []).append(timed)

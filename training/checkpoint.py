@@ -108,7 +108,8 @@ def begin_with_start_token(checkpoint: Checkpoint) -> None:
 
 
 def _control_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
-    token_id = tokenizer.get_vocab().get(token)
+    # Not get_vocab(): it copies the vocabulary, and this is asked for every text.
+    token_id = tokenizer.backend_tokenizer.token_to_id(token)
     if token_id is None:
         msg = f"the tokenizer has no control token {token}"
         raise CheckpointError(msg)

@@ -92,7 +92,7 @@ def make_bundle_of(
     def measure() -> None:
         chosen = choose_format(
             decoder,
-            encode_documents(checkpoint, [document.text for document in training]),
+            encode_documents(checkpoint, training),
             hold_out(checkpoint, validation),
             formats_directory,
             max_model_bytes=room,

@@ -30,16 +30,12 @@ class CorpusError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One text with where it came from. ``genre`` and ``theme`` are empty for stories.
-
-    ``draft`` is what a model wrote before somebody mended it into ``text``, and empty for texts that were not mended.
-    """
+    """One text with where it came from. ``genre`` and ``theme`` are empty for stories."""
 
     text: str
     genre: str = ""
     theme: str = ""
     source: str = ""
-    draft: str = ""
 
 
 def read_stories(path: Path, separator: str = STORY_SEPARATOR) -> list[Document]:
@@ -56,7 +52,7 @@ def read_stories(path: Path, separator: str = STORY_SEPARATOR) -> list[Document]
 
 
 def read_greentexts(path: Path) -> list[Document]:
-    """Reads JSON Lines with at least ``text``, and ``genre``, ``theme``, ``source`` and ``draft`` where known.
+    """Reads JSON Lines with at least ``text``, and ``genre``, ``theme`` and ``source`` where known.
 
     ``path`` is a file, or a folder whose ``.jsonl`` files are read in the order of their names. Raises CorpusError
     naming the line that is not such an object.
@@ -72,12 +68,12 @@ def read_greentexts(path: Path) -> list[Document]:
             continue
         try:
             row = json.loads(line)
-            fields = {key: row.get(key, "") for key in ("text", "genre", "theme", "source", "draft")}
+            fields = {key: row.get(key, "") for key in ("text", "genre", "theme", "source")}
         except (json.JSONDecodeError, AttributeError) as error:
             msg = f"{path}, line {number}: expected a JSON object ({error})"
             raise CorpusError(msg) from error
         if not all(isinstance(value, str) for value in fields.values()) or not fields["text"].strip():
-            msg = f'{path}, line {number}: "text" must be a non-empty string, genre, theme, source and draft strings'
+            msg = f'{path}, line {number}: "text" must be a non-empty string, and genre, theme and source strings'
             raise CorpusError(msg)
         documents.append(Document(**fields))
     if not documents:
@@ -131,12 +127,11 @@ def splits_of(documents: Sequence[Document], *, validation: float, test: float) 
 
 
 def sha256_of(documents: Sequence[Document]) -> str:
-    """A hash of the texts, with their drafts, in their order: what a model card records as its data."""
+    """A hash of the texts in their order: what a model card records as its data."""
     digest = hashlib.sha256()
     for document in documents:
-        for text in filter(None, (document.text, document.draft)):
-            digest.update(text.encode())
-            digest.update(b"\0")
+        digest.update(document.text.encode())
+        digest.update(b"\0")
     return digest.hexdigest()
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal, TypedDict, get_args
+from functools import partial
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import structlog
@@ -18,7 +19,7 @@ import torch
 from training.checkpoint import begin_with_start_token, load_checkpoint, save_checkpoint
 from training.corpus import SYNTHETIC, CorpusError, read_greentexts, read_stories, sha256_of, take_split
 from training.evaluate import hold_out, score_model
-from training.packing import PackedRows, pack, pack_pairs
+from training.packing import pack
 from training.pretrain import STORY_VALIDATION_SHARE
 from training.processes import on_first
 from training.tokenizer import encode_plain
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 Genre = Literal["all", "thanks", "general"]
-Texts = Literal["all", "written", "synthetic", "mended"]
+Texts = Literal["all", "written", "synthetic"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +44,7 @@ class Tuning:
 
     genre: Genre = "all"
     texts: Texts = "all"
-    """Which to train on: all, those that people wrote, those that a model did, or of the latter those that were mended.
-    Held out are written ones always."""
-    preference: float = 0.0
-    """How strongly a mended text is to be preferred to its draft (the beta of ``PreferenceLoss``); 0 trains on texts
-    alone."""
+    """Which to train on: all, those that people wrote, or those that a model did. Held out are written ones always."""
     replay: float = 0.0
     """Stories mixed in, as a share of all training tokens: against forgetting the language of pretraining."""
     dropout: float = 0.0
@@ -65,10 +62,6 @@ class Tuning:
         for name in ("replay", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be a share from 0 to below 1, got {getattr(self, name)}")
-        if not 0 <= self.preference < float("inf"):
-            raise ValueError(f"preference must not be negative, got {self.preference}")
-        if self.preference and (self.texts != "mended" or self.replay):
-            raise ValueError('preference is for mended texts alone: set texts = "mended" and no replay')
         if self.row_tokens < 0 or self.row_tokens == 1:
             raise ValueError(f"row_tokens must be 0 (the model's context) or at least 2, got {self.row_tokens}")
 
@@ -107,17 +100,13 @@ class TuningSummary:
 def greentexts_of(path: Path, split: Split, genre: Genre = "all", texts: Texts = "all") -> list[Document]:
     """The greentexts of one split, genre and origin. Raises CorpusError when there are none."""
     documents = [
-        document for document in of_genre(take_split(read_greentexts(path), split), genre) if _is_of(document, texts)
+        document
+        for document in of_genre(take_split(read_greentexts(path), split), genre)
+        if texts == "all" or (texts == "synthetic") == (document.source == SYNTHETIC)
     ]
     if not documents:
         raise CorpusError(f"{path} holds no greentext of genre {genre} ({texts}) in its {split} split; give more texts")
     return documents
-
-
-def _is_of(document: Document, texts: Texts) -> bool:
-    if texts == "mended":
-        return document.draft != ""
-    return texts == "all" or (texts == "synthetic") == (document.source == SYNTHETIC)
 
 
 def of_genre(documents: Iterable[Document], genre: Genre) -> list[Document]:
@@ -150,25 +139,29 @@ def finetune_on(base: Path, texts: TuningTexts, tuning: Tuning, plan: TrainingPl
     """Fine-tunes the checkpoint at ``base`` and writes the best to ``directory/checkpoint``, with ``metrics.json``.
 
     ``tuning.genre`` has been seen to by whoever chose the texts. Of several processes each calls this, the first
-    writes, and all return the same. Raises CorpusError when replay is asked for and there is nothing to replay, and
-    when a preference is and a text has no draft.
+    writes, and all return the same. Raises CorpusError when replay is asked for and there is nothing to replay.
     """
     checkpoint = load_checkpoint(base)
     begin_with_start_token(checkpoint)
-    room: _Room = {
-        "row_tokens": tuning.row_tokens or checkpoint.context_length,
-        "document_tokens": checkpoint.context_length,
-        "fill_id": checkpoint.end_id,
-    }
-    training = _training_rows(checkpoint, texts, tuning, plan.seed, room)
+    documents = encode_documents(checkpoint, texts.training)
+    if tuning.replay:
+        if not texts.replayed:
+            raise CorpusError("replay mixes in stories; name the file they come from")
+        documents += _replayed(checkpoint, texts.replayed, _count(documents), tuning.replay, plan.seed)
+    order = np.random.default_rng(plan.seed).permutation(len(documents))
+    packed = partial(
+        pack,
+        row_tokens=tuning.row_tokens or checkpoint.context_length,
+        document_tokens=checkpoint.context_length,
+        fill_id=checkpoint.end_id,
+    )
     _set_dropout(checkpoint, tuning.dropout)
     summary = train(
         checkpoint.model,
-        training,
-        pack(encode_documents(checkpoint, [document.text for document in texts.validation]), **room),
+        packed([documents[i] for i in order]),
+        packed(encode_documents(checkpoint, texts.validation)),
         plan,
         directory,
-        preference=tuning.preference,
     )
 
     def write() -> TuningSummary:
@@ -194,33 +187,9 @@ def finetune_on(base: Path, texts: TuningTexts, tuning: Tuning, plan: TrainingPl
     return on_first(write)
 
 
-class _Room(TypedDict):
-    """What rows have room for, as ``pack`` is told."""
-
-    row_tokens: int
-    document_tokens: int
-    fill_id: int
-
-
-def _training_rows(checkpoint: Checkpoint, texts: TuningTexts, tuning: Tuning, seed: int, room: _Room) -> PackedRows:
-    """What to train on, in an order of its own."""
-    documents = encode_documents(checkpoint, [document.text for document in texts.training])
-    if tuning.replay:
-        if not texts.replayed:
-            raise CorpusError("replay mixes in stories; name the file they come from")
-        documents += _replayed(checkpoint, texts.replayed, _count(documents), tuning.replay, seed)
-    order = np.random.default_rng(seed).permutation(len(documents))
-    if not tuning.preference:
-        return pack([documents[i] for i in order], **room)
-    if not all(document.draft for document in texts.training):
-        raise CorpusError("a preference needs texts with drafts; these have none, so leave preference out")
-    drafts = encode_documents(checkpoint, [document.draft for document in texts.training])
-    return pack_pairs([(documents[i], drafts[i]) for i in order], **room)
-
-
-def encode_documents(checkpoint: Checkpoint, texts: list[str]) -> list[list[int]]:
+def encode_documents(checkpoint: Checkpoint, documents: Sequence[Document]) -> list[list[int]]:
     """Token ids of each greentext, between the start and the end token."""
-    encoded = encode_plain(checkpoint.tokenizer, texts)
+    encoded = encode_plain(checkpoint.tokenizer, [document.text for document in documents])
     return [[checkpoint.start_id, *ids, checkpoint.end_id] for ids in encoded]
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -64,52 +64,28 @@ def pack(documents: Sequence[Sequence[int]], row_tokens: int, *, fill_id: int, d
     Best fit in the order given: a document goes into the open row that it fills best. The 64 emptiest rows stay open,
     which keeps it linear. Pieces of a cut document count as documents of their own.
     """
-    _require_room(row_tokens)
-    longest = min(document_tokens or row_tokens, row_tokens)
-    pieces = [document[start : start + longest] for document in documents for start in range(0, len(document), longest)]
-    return _rows_of(_best_fit([[piece] for piece in pieces if len(piece) > 1], row_tokens), row_tokens, fill_id)
-
-
-def pack_pairs(
-    pairs: Sequence[tuple[Sequence[int], Sequence[int]]], row_tokens: int, *, fill_id: int, document_tokens: int = 0
-) -> PackedRows:
-    """Packs pairs of documents, in the same way: both of a pair stand in one row, the first has the odd document id.
-
-    Either is cut where it is longer than half a row, or than ``document_tokens``, where given.
-    """
-    _require_room(row_tokens)
-    longest = min(document_tokens or row_tokens, row_tokens // 2)
-    units = [[first[:longest], second[:longest]] for first, second in pairs]
-    return _rows_of(_best_fit(units, row_tokens), row_tokens, fill_id)
-
-
-def _require_room(row_tokens: int) -> None:
     if row_tokens < 2:  # a row of one token predicts nothing
         raise ValueError(f"row_tokens must be at least 2, got {row_tokens}")
-
-
-def _best_fit(units: Iterable[Sequence[Sequence[int]]], row_tokens: int) -> list[list[Sequence[int]]]:
-    """The documents of each row; those of a unit stay together."""
+    longest = min(document_tokens or row_tokens, row_tokens)
     rows: list[list[Sequence[int]]] = []
     open_rows: list[tuple[int, int]] = []  # (free tokens, row), the fullest first
-    for unit in units:
-        tokens = sum(map(len, unit))
-        place = next((i for i, (free, _) in enumerate(open_rows) if free >= tokens), None)
-        if place is None:
-            rows.append([*unit])
-            free, row = row_tokens - tokens, len(rows) - 1
-        else:
-            free, row = open_rows.pop(place)
-            rows[row].extend(unit)
-            free -= tokens
-        if free > 1:
-            open_rows.append((free, row))
-            open_rows.sort()
-            del open_rows[:-64]
-    return rows
-
-
-def _rows_of(rows: Sequence[Sequence[Sequence[int]]], row_tokens: int, fill_id: int) -> PackedRows:
+    for document in documents:
+        for start in range(0, len(document), longest):
+            piece = document[start : start + longest]
+            if len(piece) < 2:
+                continue
+            place = next((i for i, (free, _) in enumerate(open_rows) if free >= len(piece)), None)
+            if place is None:
+                rows.append([piece])
+                free, row = row_tokens - len(piece), len(rows) - 1
+            else:
+                free, row = open_rows.pop(place)
+                rows[row].append(piece)
+                free -= len(piece)
+            if free > 1:
+                open_rows.append((free, row))
+                open_rows.sort()
+                del open_rows[:-64]
     shape = (len(rows), row_tokens)
     packed = PackedRows(
         input_ids=np.full(shape, fill_id, np.int64),

@@ -25,7 +25,6 @@ from training.optimizers import make_optimizers, update
 from training.packed_loss import PackedLoss, autocast, precision_on
 from training.packing import IGNORED
 from training.plan import TrainingPlan
-from training.preference import PreferenceLoss
 from training.processes import gather, join, on_first
 from training.progress import Progress
 from training.training_state import (
@@ -72,19 +71,12 @@ class TrainingSummary:
 
 
 def train(
-    model: PreTrainedModel,
-    training: PackedRows,
-    validation: PackedRows,
-    plan: TrainingPlan,
-    directory: Path,
-    *,
-    preference: float = 0.0,
+    model: PreTrainedModel, training: PackedRows, validation: PackedRows, plan: TrainingPlan, directory: Path
 ) -> TrainingSummary:
     """Trains ``model`` in place and leaves it with the weights of the best held-out loss, on the CPU.
 
     ``directory`` gets ``state.pt`` (to resume from), ``best.pt``, ``log.jsonl`` and TensorBoard's event files, all from
-    the first process. Every process calls this with the same arguments, and leaves with the same weights. With a
-    ``preference`` the training rows are of pairs (see ``PreferenceLoss``); what is held out never is. Raises
+    the first process. Every process calls this with the same arguments, and leaves with the same weights. Raises
     ValueError when plan and rows do not go together, TrainingStateError when ``directory`` holds another run,
     TrainingDivergedError when the loss is no number.
     """
@@ -92,7 +84,7 @@ def train(
         raise ValueError("training and validation need at least one packed row each; give more text or a larger share")
     if plan.threads:
         torch.set_num_threads(plan.threads)
-    run = _Run(model, training, validation, plan.for_rows(len(training)), directory, preference=preference)
+    run = _Run(model, training, validation, plan.for_rows(len(training)), directory)
     run.resume()
     run.loop()
     return run.finish()
@@ -106,8 +98,6 @@ class _Run:
         validation: PackedRows,
         plan: TrainingPlan,
         directory: Path,
-        *,
-        preference: float,
     ) -> None:
         join()
         # Precision is ours (autocast and scaler below): accelerate fixes it for the life of a program, plans do not.
@@ -124,10 +114,7 @@ class _Run:
         torch.manual_seed(plan.seed + self.process)
         fuse_attention(model, max(rows.input_ids.shape[1] for rows in (training, validation)))
         self.loss = PackedLoss(model, compiled=plan.compile)
-        self.preference = preference
-        self.parallel_loss = self.accelerator.prepare_model(
-            PreferenceLoss(model, preference, compiled=plan.compile) if preference else self.loss
-        )
+        self.parallel_loss = self.accelerator.prepare_model(self.loss)
         self.optimizers = make_optimizers(model, plan)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.step = 0
@@ -245,8 +232,7 @@ class _Run:
         """What must be the same for a run to go on; how long it is may change."""
         names = ("batch_rows", "seed", "optimizer")
         plan = {name: getattr(self.plan, name) for name in names}
-        preference = {"preference": self.preference} if self.preference else {}
-        return {**plan, "precision": self.precision, "training_rows": self.training.sha256(), **preference}
+        return {**plan, "precision": self.precision, "training_rows": self.training.sha256()}
 
     def _save_state(self) -> None:
         randoms = gather(random_state())

@@ -47,7 +47,7 @@ def seen_in_training(monkeypatch: pytest.MonkeyPatch) -> dict[str, PackedRows]:
     class StopError(Exception):
         pass
 
-    def train(model: object, training: PackedRows, validation: PackedRows, *_: object, **__: object) -> None:
+    def train(model: object, training: PackedRows, validation: PackedRows, *_: object) -> None:
         seen.update(training=training, validation=validation)
         raise StopError
 

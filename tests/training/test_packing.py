@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.packing import IGNORED, pack, pack_pairs
+from training.packing import IGNORED, pack
 
 FILL = 0
 DOCUMENTS = st.lists(st.lists(st.integers(1, 9), max_size=40), max_size=30)
@@ -69,31 +69,3 @@ def test_rows_can_be_taken_and_told_apart() -> None:
     assert rows.sha256() == same.sha256() != other.sha256()
     # The same tokens in a row, as one document and as two.
     assert pack([[1, 2, 3, 4]], 4, fill_id=FILL).sha256() != pack([[1, 2], [3, 4]], 4, fill_id=FILL).sha256()
-
-
-PAIRS = st.lists(
-    st.tuples(
-        st.lists(st.integers(1, 9), min_size=2, max_size=30), st.lists(st.integers(1, 9), min_size=2, max_size=30)
-    ),
-    max_size=20,
-)
-
-
-@given(PAIRS, st.integers(4, 70), st.sampled_from([0, 2, 5, 20]))
-def test_both_of_a_pair_stand_in_one_row_one_after_the_other(
-    pairs: list[tuple[list[int], list[int]]], row_tokens: int, document_tokens: int
-) -> None:
-    packed = pack_pairs(pairs, row_tokens, fill_id=FILL, document_tokens=document_tokens)
-    longest = min(row_tokens // 2, document_tokens or row_tokens)
-    found = []
-    for ids, documents, positions in zip(packed.input_ids, packed.document_ids, packed.position_ids, strict=True):
-        last = int(documents.max(initial=0))
-        assert last % 2 == 0
-        for number in range(1, last, 2):
-            both = []
-            for place in (number, number + 1):
-                (places,) = np.nonzero(documents == place)
-                assert positions[places].tolist() == list(range(len(places)))
-                both.append(tuple(ids[places].tolist()))
-            found.append(tuple(both))
-    assert sorted(found) == sorted((tuple(first[:longest]), tuple(second[:longest])) for first, second in pairs)

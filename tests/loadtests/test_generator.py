@@ -125,9 +125,9 @@ def test_make_load_in_short(tmp_path: Path) -> None:
         "--folder",
         str(tmp_path),
         "--scale",
-        "0.4",
+        "0.3",
         "--write-p95-ms",
-        "20000",
+        "6000",
     ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GREENTEXT_")}
     done = subprocess.run(

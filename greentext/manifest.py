@@ -52,6 +52,9 @@ class DefaultSampling(_Part):
     """How the model samples where a request does not say."""
 
     temperature: float = Field(ge=0, le=10, description="0 is greedy")
+    opening_temperature: float | None = Field(
+        None, gt=0, le=10, description="of the first line; null is temperature there, too"
+    )
     top_k: int = Field(ge=0, le=MAX_VOCABULARY_TOKENS, description="0 is off")
     top_p: float = Field(gt=0, le=1, description="1 is off")
     min_p: float = Field(ge=0, le=1, description="0 is off")

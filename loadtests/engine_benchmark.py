@@ -47,7 +47,7 @@ NEW_TOKENS = 48
 CONCURRENCIES = (1, 8, 32, 64)
 FIRST = PROMPT_TOKENS + 1
 """The cache's length when the first token is decoded."""
-SAMPLED_BY = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+SAMPLED_BY = ("temperature", "opening_temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 WAVES = {1: 15, 8: 9, 32: 5, 64: 5}
 """How often each way has its turn, by requests in flight."""
 HTTP_REQUESTS = 2
@@ -231,6 +231,7 @@ class Naive:
         off = {"min_p": 0.0, "repetition_penalty": 1.0}
         self._sampling = {name: value for name, value in sampling.items() if off.get(name) != value}
         del self._sampling["ignore_eos"]
+        self._sampling.pop("opening_temperature", None)  # transformers has no such thing
         self._sampling["min_new_tokens"] = NEW_TOKENS  # transformers' way to a length
         torch.set_num_threads(cpu_limit())
         self._model = ORTModelForCausalLM.from_pretrained(portable, session_options=options, local_files_only=True)
@@ -279,7 +280,7 @@ class Benchmark:
     """Runs all ways of all models and keeps what they did."""
 
     def __init__(self, concurrencies: Sequence[int], rounds: int, work: Path, skip: set[str]) -> None:
-        """``skip`` names ways to leave out: http, naive."""
+        """``skip`` names ways to leave out (http, naive) and precisions (fp32, int8)."""
         self.concurrencies, self.rounds, self.work, self.skip = concurrencies, rounds, work, skip
         self.timed: dict[tuple[str, str, str, int], list[Timed]] = {}
 
@@ -288,6 +289,8 @@ class Benchmark:
         naive = None if "naive" in self.skip else Naive(model.portable, sampling_of(next(iter(model.bundles.values()))))
         for number in range(self.rounds):
             for precision, bundle in model.bundles.items():
+                if precision in self.skip:
+                    continue
                 print(f"{model.shape} {precision}, round {number + 1} of {self.rounds}", file=sys.stderr, flush=True)
                 self._round(model.shape, precision, bundle)
             if naive is not None:
@@ -375,7 +378,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--models", nargs="+", choices=SHAPES, default=list(SHAPES), help="default: all")
     parser.add_argument("--concurrency", nargs="+", type=int, default=list(CONCURRENCIES), help="requests in flight")
     parser.add_argument("--rounds", type=int, default=3, help="repetitions that medians are taken over (default 3)")
-    parser.add_argument("--skip", nargs="+", choices=("http", "naive"), default=[], help="ways to leave out")
+    parser.add_argument("--skip", nargs="+", choices=("http", "naive", "fp32", "int8"), default=[], help="to leave out")
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark"), help="where models are made and kept")
     parser.add_argument("--json", type=Path, help="write all figures there as well")
     options = parser.parse_args(arguments)

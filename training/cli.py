@@ -171,6 +171,9 @@ def _add_checkpoint_steps(add: Adder) -> None:
     command.add_argument("--seed", type=int, default=0, metavar="N", help="of the first (default: %(default)s)")
     command.add_argument("--prompt", default="", metavar="TEXT", help="what each begins with")
     command.add_argument("--temperature", type=float, metavar="T", help="(default: the bundle's, or 0.8)")
+    command.add_argument(
+        "--opening-temperature", type=float, metavar="T", help="of the first line (default: T, or the bundle's)"
+    )
     command.add_argument("--top-p", type=float, metavar="P", help="(default: the bundle's, or 0.95)")
     command.add_argument("--top-k", type=int, metavar="K", help="0 takes all (default: the bundle's, or 50)")
     command.add_argument("--out", type=Path, metavar="DIR", help="goes on where an earlier run there stopped")

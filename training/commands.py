@@ -230,7 +230,7 @@ def sample(options: argparse.Namespace) -> dict[str, Any]:
     """Texts that a model writes."""
     if not options.model.is_dir():
         raise ValueError(f"{options.model} is no directory; name a checkpoint or a bundle")
-    changes = {name: getattr(options, name) for name in ("temperature", "top_p", "top_k")}
+    changes = {name: getattr(options, name) for name in ("temperature", "opening_temperature", "top_p", "top_k")}
     sampling = sampling_of(options.model, {name: value for name, value in changes.items() if value is not None})
     with tempfile.TemporaryDirectory() as temporary:
         written = write_texts(

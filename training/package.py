@@ -135,7 +135,7 @@ def model_card(
     evaluation: Evaluation | None = None,
 ) -> str:
     """The bundle's README.md."""
-    sampling = ", ".join(f"{name} {value:g}" for name, value in facts.sampling.model_dump().items())
+    sampling = ", ".join(f"{name} {value:g}" for name, value in facts.sampling.model_dump(exclude_none=True).items())
     forms = "PyTorch, the portable ONNX export" if "portable" in parity.greedy_mismatches else "PyTorch"
     served_cost = parity.served_perplexity / parity.fp32_perplexity - 1
     lines = [

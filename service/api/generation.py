@@ -182,6 +182,8 @@ class Generation:
             ApiError: A value is out of range.
         """
         defaults = model.manifest.default_sampling.model_dump()
+        if "temperature" in given:  # which holds from the first line on, unless the request has two
+            defaults["opening_temperature"] = None
         defaults["max_new_tokens"] = min(defaults["max_new_tokens"], self.settings.max_new_tokens)
         try:
             return SamplingParams(**{**defaults, **given})

@@ -155,6 +155,8 @@ def _ms(seconds: float) -> float:
 def model_info(bundle: Bundle, aliases: list[str]) -> dict[str, Any]:
     """What `GET /models` says of a model, as `ModelInfo` describes it."""
     manifest = bundle.manifest
+    sampling = manifest.default_sampling
+    opening = sampling.temperature if sampling.opening_temperature is None else sampling.opening_temperature
     return {
         "name": bundle.name,
         "edition": edition_of(manifest),
@@ -167,7 +169,7 @@ def model_info(bundle: Bundle, aliases: list[str]) -> dict[str, Any]:
         "precision": manifest.precision,
         "context_length": bundle.context_tokens,
         "vocab_size": manifest.vocab_size,
-        "default_sampling": manifest.default_sampling.model_dump(),
+        "default_sampling": {**sampling.model_dump(), "opening_temperature": opening},
         "evaluation": manifest.evaluation,
         "license": manifest.license,
         "card": bundle.card,

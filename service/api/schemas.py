@@ -29,6 +29,13 @@ class GenerateRequest(Part):
     temperature: float | None = Field(
         None, ge=0, le=100, description="How freely to choose: 0 always takes the likeliest token."
     )
+    opening_temperature: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="The same for the first line alone. Null is `temperature` if the request has one, else the model's "
+        "own; without effect where `temperature` is 0.",
+    )
     top_k: int | None = Field(None, ge=0, le=MAX_COUNT, description="Choose among the k likeliest tokens; 0 is all.")
     top_p: float | None = Field(
         None, gt=0, le=1, description="Choose among the likeliest tokens that make up this probability; 1 is all."
@@ -163,6 +170,7 @@ class ServedSampling(Part):
     """What holds where a request says nothing."""
 
     temperature: float
+    opening_temperature: float = Field(description="Of the first line.")
     top_k: int
     top_p: float
     min_p: float

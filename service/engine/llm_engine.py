@@ -122,7 +122,8 @@ class LLMEngine:
         self.end_token_id = config.end_token_id
         slots, vocab_size = self.runner.slots, self.runner.shape.vocab_size
         self.scheduler = Scheduler(slots, max_waiting=config.max_waiting, chunk_tokens=config.prefill_chunk_tokens)
-        self.sampler = Sampler(slots, vocab_size, config.end_token_id, self.context_tokens)
+        line_end_ids = frozenset(i for i in range(vocab_size) if b"\n" in self.tokenizer.token_bytes(i))
+        self.sampler = Sampler(slots, vocab_size, config.end_token_id, self.context_tokens, line_end_ids)
         self._observer = observer
         self._texts: dict[int, _Text] = {}
         self._ids = count()

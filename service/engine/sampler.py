@@ -70,8 +70,15 @@ class _Batch:
 class Sampler:
     """Sampling state of every slot, as arrays indexed by slot, and the draw over a run of them."""
 
-    def __init__(self, slots: int, vocab_size: int, end_token_id: int, max_len: int) -> None:
-        """State for ``slots`` rows of at most ``max_len`` tokens."""
+    def __init__(
+        self,
+        slots: int,
+        vocab_size: int,
+        end_token_id: int,
+        max_len: int,
+        line_end_ids: frozenset[int] = frozenset(),
+    ) -> None:
+        """State for ``slots`` rows of at most ``max_len`` tokens; ``line_end_ids`` are the tokens with a newline."""
         self.vocab_size = vocab_size
         self.end_token_id = end_token_id
         self._params: list[SamplingParams | None] = [None] * slots
@@ -95,6 +102,9 @@ class Sampler:
         self._batch: _Batch | None = None
         self._plain: PlainRows | None = None
         """The batch's, where its rows are few and want nothing unusual; counts their steps until ``_settle``."""
+        self._line_end_ids = line_end_ids
+        self._openings: dict[int, float] = {}
+        """Slots whose first line has a temperature of its own, with the inverse of the one that comes after it."""
         self._bound = 0
         """At least as many candidates as any row of the batch needs, counted up from step to step."""
         self._offsets = (np.arange(slots) * vocab_size)[:, None]
@@ -118,7 +128,7 @@ class Sampler:
         self._uniforms[slot, :draws] = 0.0 if greedy else np.random.default_rng(params.seed).random(draws)
         self._min_steps[slot] = params.min_new_tokens
         self._top_k[slot] = 1 if greedy else params.top_k
-        self._inverse_temperature[slot] = 1.0 if greedy else 1.0 / max(params.temperature, MIN_TEMPERATURE)
+        self._inverse_temperature[slot] = self._open(slot, prompt_ids, params)
         self._top_p[slot] = 1.0 if greedy else max(params.top_p, MIN_TOP_P)
         self._min_p[slot] = 0.0 if greedy else params.min_p
         self._repetition[slot] = params.repetition_penalty
@@ -139,9 +149,31 @@ class Sampler:
         self._full[slot] = not (few and lowers_only and not typical and not params.logit_bias)
         self._wants_logprobs[slot] = params.logprobs is not None
 
+    def _open(self, slot: int, prompt_ids: list[int], params: SamplingParams) -> float:
+        """The inverse of the temperature that a row begins with; notes the one that its first line's end brings."""
+        self._openings.pop(slot, None)
+        if params.is_greedy:
+            return 1.0
+        inverse = 1.0 / max(params.temperature, MIN_TEMPERATURE)
+        if params.opening_temperature is None or not self._line_end_ids.isdisjoint(prompt_ids):
+            return inverse
+        self._openings[slot] = inverse
+        return 1.0 / max(params.opening_temperature, MIN_TEMPERATURE)
+
+    def _end_openings(self, first: int, tokens: list[int]) -> None:
+        """Gives rows ``first``.. that have just ended their first line the temperature of the others."""
+        for i, token in enumerate(tokens):
+            if token in self._line_end_ids and (inverse := self._openings.pop(first + i, None)) is not None:
+                self._inverse_temperature[first + i] = inverse  # which the batch has a view of
+                if self._plain is not None:
+                    self._plain.inverse_temperature[i] = inverse
+
     def move(self, source: int, destination: int) -> None:
         """Carries a row's state over to another slot."""
         self._settle()
+        self._openings.pop(destination, None)
+        if (inverse := self._openings.pop(source, None)) is not None:
+            self._openings[destination] = inverse
         self._params[destination] = self._params[source]
         for state in self._states:
             state[destination] = state[source]
@@ -231,6 +263,8 @@ class Sampler:
         if self._plain is not None and self._plain.top_k < top_ids.shape[1]:
             drawn = self._plain.draw(top_logits, top_ids)
             if drawn is not None:
+                if self._openings:
+                    self._end_openings(first, drawn)
                 return drawn, None
             self._settle()
             batch = self._batch_of(first, len(logits))
@@ -238,7 +272,10 @@ class Sampler:
             tokens, logprobs = self._sample(batch, logits, top_logits, top_ids)
         if self._plain is not None:  # which has not drawn this step, and would draw it again
             self._batch = self._plain = None
-        return tokens.tolist(), logprobs
+        drawn = tokens.tolist()
+        if self._openings:
+            self._end_openings(first, drawn)
+        return drawn, logprobs
 
     def _sample(
         self,

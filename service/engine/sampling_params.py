@@ -32,6 +32,10 @@ class SamplingParams:
 
     temperature: float = 1.0
     """0 is greedy: the most likely token, seed and filters without effect."""
+    opening_temperature: float | None = None
+    """In place of ``temperature`` up to the end of the first line, the prompt's lines counted. None changes nothing;
+    where ``temperature`` is 0, no other value does. At a low temperature the lines of a small model follow from each
+    other, and all its texts begin alike; with this they need not."""
     top_k: int = 0
     """Keep the k most likely tokens; 0 keeps all."""
     top_p: float = 1.0
@@ -65,6 +69,8 @@ class SamplingParams:
     def __post_init__(self) -> None:
         """Checks every field."""
         self._number("temperature", 0.0, 100.0)
+        if self.opening_temperature is not None:
+            self._number("opening_temperature", 0.0, 100.0, low_open=True)
         self._number("top_p", 0.0, 1.0, low_open=True)
         self._number("min_p", 0.0, 1.0)
         self._number("typical_p", 0.0, 1.0, low_open=True)

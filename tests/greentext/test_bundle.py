@@ -37,6 +37,7 @@ DESCRIPTION: dict[str, Any] = {
     "control_tokens": {"start": {"id": 1, "text": START_TOKEN}, "end": {"id": 0, "text": END_TOKEN}},
     "default_sampling": {
         "temperature": 0.8,
+        "opening_temperature": 1.1,
         "top_k": 50,
         "top_p": 0.9,
         "min_p": 0,
@@ -88,6 +89,11 @@ def test_what_is_written_verifies_and_reads_back(snail: Path) -> None:
         "tokenizer.json",
     ]
     assert [path.name for path in snail.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_manifest_from_before_first_lines_had_a_temperature_is_read(snail: Path) -> None:
+    change_manifest(snail, lambda manifest: manifest["default_sampling"].pop("opening_temperature"))
+    assert verify(snail).default_sampling.opening_temperature is None
 
 
 def test_a_licence_may_lie_beside(snail: Path) -> None:
@@ -221,6 +227,8 @@ def test_a_manifest_that_is_none(snail: Path, content: bytes) -> None:
         ("control_tokens.start.id", -1),
         ("control_tokens.start.id", True),
         ("control_tokens.start.text", END_TOKEN),
+        ("default_sampling.opening_temperature", 0),
+        ("default_sampling.opening_temperature", 10.5),
         ("default_sampling.temperature", -0.1),
         ("default_sampling.temperature", float("nan")),
         ("default_sampling.top_k", 101),

@@ -62,6 +62,22 @@ def test_a_seed_gives_its_text_alone_and_in_company(shipped: Server) -> None:
     assert [greentext["text"] for greentext in several["greentexts"]] == alone
 
 
+def test_the_first_line_has_the_temperature_that_it_was_given(shipped: Server) -> None:
+    sampling = httpx.get(f"{shipped.url}/models").json()["models"][0]["default_sampling"]
+    own = {name: sampling[name] for name in ("temperature", "opening_temperature")}
+
+    def texts(**body: Any) -> list[str]:
+        return [generate(shipped, seed=seed, **body)["greentexts"][0]["text"] for seed in range(6)]
+
+    assert texts() == texts(**own)
+    # A temperature alone is that of all lines, whatever the model's own first lines have.
+    assert texts(temperature=1.0) == texts(temperature=1.0, opening_temperature=1.0)
+    assert texts(temperature=1.0) != texts(temperature=1.0, opening_temperature=0.1)
+    cold = texts(temperature=1.0, opening_temperature=0.001)
+    assert len({text.split("\n")[0] for text in cold}) == 1
+    assert len(set(cold)) > 1
+
+
 def test_the_start_token_is_there_once_whoever_sends_it(shipped: Server) -> None:
     without, sent = (generate(shipped, prompt=prompt, seed=3) for prompt in ("", "<|4chanGtxStart|>"))
     [one], [other] = without["greentexts"], sent["greentexts"]
@@ -126,7 +142,8 @@ def test_memory_stays_within_bounds_with_all_slots_full(shipped: Server) -> None
     with ThreadPoolExecutor(80) as pool:
         list(pool.map(lambda _: generate(shipped, max_new_tokens=255, min_new_tokens=255), range(80)))
     wait_until_idle(shipped)
-    workers = psutil.Process(shipped.process.pid).children(recursive=True)
+    supervisor = psutil.Process(shipped.process.pid)
+    workers = supervisor.children(recursive=True)
     assert workers
-    for worker in workers:
-        assert worker.memory_info().rss < RESIDENT_BYTES
+    # Pages that processes share are counted once, in parts.
+    assert sum(process.memory_full_info().pss for process in (supervisor, *workers)) < RESIDENT_BYTES

@@ -74,10 +74,12 @@ def open_model(path: Path, work: Path, sampling: DefaultSampling | None = None) 
     )
 
 
-def sampling_of(path: Path, changes: dict[str, float]) -> DefaultSampling:
+def sampling_of(path: Path, changes: dict[str, float | None]) -> DefaultSampling:
     """A bundle's default sampling, or a checkpoint's, with changes. Raises ValueError for a value out of range."""
     bundle = (path / "manifest.json").is_file()
     default = verify(path).default_sampling if bundle else PLAIN_SAMPLING
+    if "temperature" in changes:  # of all lines, unless there is another for the first, as in a request
+        changes = {"opening_temperature": None, **changes}
     return DefaultSampling.model_validate({**default.model_dump(), **changes})
 
 

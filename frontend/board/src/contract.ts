@@ -3,6 +3,7 @@
 /** The sampling parameters that the page lets people set; each is sent with every request. */
 export interface Sampling {
   temperature: number;
+  opening_temperature: number;
   top_k: number;
   top_p: number;
   min_p: number;

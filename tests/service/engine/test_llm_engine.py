@@ -177,6 +177,7 @@ def test_log_probabilities_are_those_of_transformers(exact_model: TinyModel, mak
 def random_params(rng: random.Random) -> SamplingParams:
     return SamplingParams(
         temperature=rng.choice([0.0, 0.7, 1.0, 1.5]),
+        opening_temperature=rng.choice([None, None, 0.3, 2.0]),
         top_k=rng.choice([0, 5, 40]),
         top_p=rng.choice([0.8, 1.0]),
         min_p=rng.choice([0.0, 0.02]),

@@ -340,11 +340,15 @@ def test_zeros_of_either_sign_are_one_value(*, full: bool) -> None:
 # ----------------------------------------------------------------------------------------- independence
 
 
+LINE_ENDS = frozenset(range(0, 1500, 4))
+
+
 @st.composite
 def batches(draw: st.DrawFn) -> list[SamplingParams]:
     params = st.builds(
         SamplingParams,
         temperature=st.sampled_from([0.0, 0.3, 1.0, 1.7]),
+        opening_temperature=st.sampled_from([None, None, 0.2, 3.0]),
         top_k=st.sampled_from([0, 1, 3, 50, 500, 700]),
         top_p=st.sampled_from([0.3, 0.9, 1.0]),
         min_p=st.sampled_from([0.0, 0.05]),
@@ -367,7 +371,7 @@ def model(history: list[int], vocab: int) -> NDArray[np.float32]:
 
 
 def write_alone(params: SamplingParams, prompt: list[int], vocab: int, tokens: int) -> list[int]:
-    sampler = Sampler(1, vocab, END, MAX_LEN)
+    sampler = Sampler(1, vocab, END, MAX_LEN, LINE_ENDS)
     sampler.admit(0, prompt, params)
     history = list(prompt)
     for _ in range(tokens):
@@ -383,9 +387,13 @@ def test_a_row_draws_the_same_alone_in_any_batch_in_any_slot_after_any_move(
     tokens, slots = 8, len(batch) + 2
     prompts = [[rng.randrange(vocab) for _ in range(rng.randint(1, 9))] for _ in batch]
     alone = [write_alone(params, prompt, vocab, tokens) for params, prompt in zip(batch, prompts, strict=True)]
-    sampler = Sampler(slots, vocab, END, MAX_LEN)
+    sampler = Sampler(slots, vocab, END, MAX_LEN, LINE_ENDS)
     for slot in range(slots):  # whoever was there before leaves no trace
-        sampler.admit(slot, [5, 6], SamplingParams(seed=3, repetition_penalty=1.9, frequency_penalty=1.0, min_p=0.9))
+        sampler.admit(
+            slot,
+            [5, 6],
+            SamplingParams(seed=3, opening_temperature=9.0, repetition_penalty=1.9, frequency_penalty=1.0, min_p=0.9),
+        )
     sample(sampler, 0, np.zeros((slots, vocab), np.float32))
     waiting = list(range(len(batch)))
     rng.shuffle(waiting)
@@ -422,6 +430,38 @@ def test_a_row_that_moves_in_takes_its_parameters_along() -> None:
     assert sample(sampler, 0, logits) == 7
     sampler.admit(0, [1], SamplingParams(temperature=0.0, seed=1))
     assert sample(sampler, 0, logits) == 49
+
+
+@pytest.mark.parametrize("rows", [1, 3, 20])  # few are drawn in plain Python
+@pytest.mark.parametrize("rest", [SamplingParams(top_k=40, top_p=0.9), SamplingParams(typical_p=0.9)])
+def test_the_first_line_has_a_temperature_of_its_own(rest: SamplingParams, rows: int) -> None:
+    vocab, steps, line_end = 60, 30, 4
+    rest, opening = replace(rest, temperature=0.4), replace(rest, temperature=2.5)
+    samplers = {
+        name: Sampler(rows, vocab, END, MAX_LEN, frozenset([line_end])) for name in ("both", "opening", "rest", "later")
+    }
+    for slot in range(rows):
+        both = replace(rest, opening_temperature=2.5, seed=slot)
+        samplers["both"].admit(slot, [1, 2], both)
+        samplers["opening"].admit(slot, [1, 2], replace(opening, seed=slot))
+        samplers["rest"].admit(slot, [1, 2], replace(rest, seed=slot))
+        samplers["later"].admit(slot, [1, line_end, 2], both)  # the prompt's first line has ended
+    ended, differ = np.zeros(rows, np.bool_), 0
+    for step in range(steps):
+        logits = np.random.default_rng(step).standard_normal((rows, vocab)).astype(np.float32) * 3
+        drawn = {name: sample(sampler, 0, logits) for name, sampler in samplers.items()}
+        assert drawn["both"].tolist() == np.where(ended, drawn["rest"], drawn["opening"]).tolist()
+        assert drawn["later"].tolist() == drawn["rest"].tolist()
+        differ += int((drawn["opening"] != drawn["rest"]).sum())
+        ended |= drawn["both"] == line_end
+    assert differ > 0
+
+
+def test_greedy_rows_have_no_warmer_first_line() -> None:
+    greedy = SamplingParams(temperature=0.0, seed=7)
+    assert write_alone(replace(greedy, opening_temperature=9.0), [1, 2], 500, 30) == write_alone(
+        greedy, [1, 2], 500, 30
+    )
 
 
 def test_a_seed_reproduces_and_another_differs() -> None:

@@ -21,6 +21,7 @@ NOT_NUMBERS: list[Any] = ["1", None, True, math.nan, math.inf, -math.inf, 10**40
 NOT_INTEGERS: list[Any] = ["1", None, True, 1.0, math.nan, [1], -(10**400), 10**400]
 BAD: dict[str, list[Any]] = {
     "temperature": [*NOT_NUMBERS, -0.1, 100.1],
+    "opening_temperature": [*(value for value in NOT_NUMBERS if value is not None), 0.0, -0.1, 100.1],
     "top_p": [*NOT_NUMBERS, 0.0, 0, -0.5, 1.0001, 2],
     "min_p": [*NOT_NUMBERS, -1e-9, 1.0001],
     "typical_p": [*NOT_NUMBERS, 0.0, 1.5],
@@ -46,6 +47,7 @@ BAD: dict[str, list[Any]] = {
 }  # fmt: skip
 GOOD: dict[str, list[Any]] = {
     "temperature": [0, 0.0, 1, 100.0],
+    "opening_temperature": [None, 1e-300, 1, 100.0],
     "top_p": [1e-9, 1, 1.0],
     "min_p": [0, 0.0, 1.0],
     "typical_p": [1e-9, 1.0],

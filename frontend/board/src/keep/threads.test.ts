@@ -11,6 +11,7 @@ const WISH: Wish = {
   prompt: ">be me",
   sampling: {
     temperature: 0.8,
+    opening_temperature: 0.8,
     top_k: 50,
     top_p: 0.95,
     min_p: 0,

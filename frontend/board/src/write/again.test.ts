@@ -10,6 +10,7 @@ const AGAIN: Again = {
   prompt: ">be me & you\n>1+1 = 2? 100% #sure\n>frög 🐸\n>",
   sampling: {
     temperature: 0.8,
+    opening_temperature: 0.9,
     top_k: 50,
     top_p: 0.95,
     min_p: 0.00001,
@@ -51,6 +52,12 @@ describe("links", () => {
     const query = new URLSearchParams(queryOf(AGAIN));
     for (const [name, value] of Object.entries(change)) query.set(name, value);
     expect(readQuery(query.toString())).toBeNull();
+  });
+
+  test("from before first lines had a temperature of their own still write the same", () => {
+    const query = new URLSearchParams(queryOf(AGAIN));
+    query.delete("opening_temperature");
+    expect(readQuery(query.toString())?.sampling).toEqual({ ...AGAIN.sampling, opening_temperature: 0.8 });
   });
 
   test("cut anywhere, they are none or the same", () => {

@@ -4,7 +4,7 @@
  */
 
 import type { Sampling } from "../contract.ts";
-import { KNOBS } from "./sampling.ts";
+import { KNOBS, standIn } from "./sampling.ts";
 import { LARGEST_SEED } from "./seeds.ts";
 
 /** Longer than the service takes (4,096 characters), shorter than what browsers cut. */
@@ -49,7 +49,7 @@ export function readQuery(text: string): Again | null {
   if (seed === null || seed > LARGEST_SEED || check === null || !/^[0-9a-f]{16}$/.test(check)) return null;
   const sampling: Partial<Sampling> = {};
   for (const { knob } of KNOBS) {
-    const value = decimal(query.get(knob));
+    const value = decimal(query.get(knob) ?? query.get(standIn(knob) ?? knob));
     if (value === null) return null;
     sampling[knob] = value;
   }

@@ -5,6 +5,7 @@ import { LARGEST_SEED, drawSeed, readSeed } from "./seeds.ts";
 
 const DEFAULTS = {
   temperature: 0.8,
+  opening_temperature: 0.9,
   top_k: 50,
   top_p: 0.95,
   min_p: 0,
@@ -45,7 +46,7 @@ describe("what a value means", () => {
 test("only what differs from the model's own is somebody's choice", () => {
   expect(changed(DEFAULTS, { temperature: 0.8, top_k: 7 })).toEqual({ top_k: 7 });
   expect(samplingOf(DEFAULTS, { top_k: 7 })).toEqual({ ...DEFAULTS, top_k: 7 });
-  expect(Object.keys(samplingOf({ ...DEFAULTS, other: 1 } as typeof DEFAULTS, {}))).toHaveLength(6);
+  expect(Object.keys(samplingOf({ ...DEFAULTS, other: 1 } as typeof DEFAULTS, {}))).toHaveLength(7);
 });
 
 describe("values of a kept text", () => {
@@ -53,6 +54,10 @@ describe("values of a kept text", () => {
 
   test("are those that the page can ask for again", () => {
     expect(samplingKept(KEPT)).toEqual(DEFAULTS);
+  });
+
+  test("from before first lines had a temperature of their own: that of the others", () => {
+    expect(samplingKept({ ...KEPT, opening_temperature: null })).toEqual({ ...DEFAULTS, opening_temperature: 0.8 });
   });
 
   test.each([

@@ -15,6 +15,14 @@ export interface KnobInfo {
 
 export const KNOBS: readonly KnobInfo[] = [
   { knob: "temperature", label: "Temperature", least: 0, most: 2, step: 0.05, inWords: ofTemperature },
+  {
+    knob: "opening_temperature",
+    label: "First line’s temperature",
+    least: 0.05,
+    most: 2,
+    step: 0.05,
+    inWords: ofTemperature,
+  },
   { knob: "top_p", label: "Top-p", least: 0.05, most: 1, step: 0.01, inWords: ofTopP },
   { knob: "top_k", label: "Top-k", least: 0, most: 200, step: 1, inWords: ofTopK },
   { knob: "min_p", label: "Min-p", least: 0, most: 0.5, step: 0.01, inWords: ofMinP },
@@ -79,8 +87,11 @@ function percent(share: number): string {
 
 /** A model's defaults, with what somebody set. */
 export function samplingOf(defaults: Sampling, set: Partial<Sampling>): Sampling {
-  const { temperature, top_k, top_p, min_p, repetition_penalty, max_new_tokens } = { ...defaults, ...set };
-  return { temperature, top_k, top_p, min_p, repetition_penalty, max_new_tokens };
+  const { temperature, opening_temperature, top_k, top_p, min_p, repetition_penalty, max_new_tokens } = {
+    ...defaults,
+    ...set,
+  };
+  return { temperature, opening_temperature, top_k, top_p, min_p, repetition_penalty, max_new_tokens };
 }
 
 /** Values that are the model's own are not kept as somebody's choice. */
@@ -104,12 +115,17 @@ const BESIDES: Record<string, (value: unknown) => boolean> = {
   logit_bias: (value) => typeof value === "object" && value !== null && Object.keys(value).length === 0,
 };
 
+/** What holds where a text was kept, or a link made, before there was such a knob. */
+export function standIn(knob: Knob): Knob | null {
+  return knob === "opening_temperature" ? "temperature" : null;
+}
+
 /** The values that a kept text was written with; null if it cannot be written again from here. */
 export function samplingKept(kept: Record<string, unknown> | null | undefined): Sampling | null {
   if (!kept) return null;
   const found: Partial<Sampling> = {};
   for (const { knob } of KNOBS) {
-    const value = kept[knob];
+    const value = kept[knob] ?? kept[standIn(knob) ?? knob];
     if (typeof value !== "number") return null;
     found[knob] = value;
   }

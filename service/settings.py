@@ -79,7 +79,7 @@ class Settings(BaseModel):
         None, ge=2, le=131072, description="Tokens that a text may have, prompt and all; unset, what the model can."
     )
     kv_memory_bytes: int = Field(
-        192 * 1024**2,
+        128 * 1024**2,
         ge=1024,
         description="Memory for keys and values; there are no more slots than fit.",
     )

@@ -144,6 +144,10 @@ def _add_checkpoint_steps(add: Adder) -> None:
     command.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     command.add_argument("output", type=Path, metavar="DIR", help="is replaced")
 
+    command = add("unpack", "Makes a checkpoint of a GPT-Neo bundle, to tune it further.")
+    command.add_argument("bundle", type=Path, metavar="BUNDLE")
+    command.add_argument("output", type=Path, metavar="DIR", help="must not exist")
+
     command = add("package", "Checks a tuned checkpoint, chooses its format, and writes a model bundle.")
     command.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     _add_recipe(command)

@@ -41,6 +41,7 @@ from training.recipe import Recipe, RecipeError, find_recipe, read_recipe, recip
 from training.steps import StepError
 from training.trim import TrimError, trim_checkpoint
 from training.tuning_run import TuningRun, package_tuned, prepare, prepare_data, run_stages, trim_tuned
+from training.unpack import unpack as unpack_bundle
 from training.written_texts import ROWS, write_texts
 
 if TYPE_CHECKING:
@@ -201,6 +202,14 @@ def export(options: argparse.Namespace) -> dict[str, Any]:
     return {"model": str(export_portable(options.checkpoint, options.output))}
 
 
+def unpack(options: argparse.Namespace) -> dict[str, Any]:
+    """A bundle's checkpoint."""
+    if options.output.exists():
+        raise CheckpointError(f"{options.output} exists; remove it, or name another directory")
+    unpack_bundle(options.bundle, options.output)
+    return {"checkpoint": str(options.output)}
+
+
 def package(options: argparse.Namespace) -> dict[str, Any]:
     """Export, format, parity, evaluation and bundle of a tuned checkpoint."""
     recipe = _recipe(options)
@@ -309,6 +318,7 @@ COMMANDS = {
     "pretrain": pretrain,
     "finetune": finetune,
     "trim": trim,
+    "unpack": unpack,
     "export": export,
     "package": package,
     "evaluate": evaluate,

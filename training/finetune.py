@@ -45,8 +45,6 @@ class Tuning:
     genre: Genre = "all"
     texts: Texts = "all"
     """Which to train on: all, those that people wrote, or those that a model did. Held out are written ones always."""
-    max_lines: int = 0
-    """Only texts of at most so many lines, to train on and to validate on; 0 takes all."""
     replay: float = 0.0
     """Stories mixed in, as a share of all training tokens: against forgetting the language of pretraining."""
     dropout: float = 0.0
@@ -61,8 +59,6 @@ class Tuning:
             raise ValueError(f"genre must be all, thanks or general, got {self.genre!r}")
         if self.texts not in get_args(Texts):
             raise ValueError(f"texts must be {', '.join(get_args(Texts))}, got {self.texts!r}")
-        if self.max_lines < 0:
-            raise ValueError(f"max_lines must be 0 (all texts) or more, got {self.max_lines}")
         for name in ("replay", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be a share from 0 to below 1, got {getattr(self, name)}")
@@ -101,30 +97,16 @@ class TuningSummary:
     seconds: float
 
 
-def greentexts_of(
-    path: Path, split: Split, genre: Genre = "all", texts: Texts = "all", max_lines: int = 0
-) -> list[Document]:
-    """The greentexts of one split, genre, origin and length. Raises CorpusError when there are none."""
+def greentexts_of(path: Path, split: Split, genre: Genre = "all", texts: Texts = "all") -> list[Document]:
+    """The greentexts of one split, genre and origin. Raises CorpusError when there are none."""
     documents = [
         document
         for document in of_genre(take_split(read_greentexts(path), split), genre)
-        if (texts == "all" or (texts == "synthetic") == (document.source == SYNTHETIC))
-        and (not max_lines or document.text.count("\n") < max_lines)
+        if texts == "all" or (texts == "synthetic") == (document.source == SYNTHETIC)
     ]
     if not documents:
-        short = f", at most {max_lines} lines" if max_lines else ""
-        raise CorpusError(
-            f"{path} holds no greentext of genre {genre} ({texts}{short}) in its {split} split; give more texts"
-        )
+        raise CorpusError(f"{path} holds no greentext of genre {genre} ({texts}) in its {split} split; give more texts")
     return documents
-
-
-def texts_of(path: Path, tuning: Tuning) -> tuple[list[Document], list[Document]]:
-    """What a tuning trains on, and what it validates on. Raises CorpusError."""
-    return (
-        greentexts_of(path, "train", tuning.genre, tuning.texts, tuning.max_lines),
-        greentexts_of(path, "validation", tuning.genre, max_lines=tuning.max_lines),
-    )
 
 
 def of_genre(documents: Iterable[Document], genre: Genre) -> list[Document]:
@@ -148,7 +130,8 @@ def finetune(
     replayed: Sequence[Document] = ()
     if tuning.replay and stories_path is not None:
         replayed = take_split(read_stories(stories_path), "train", validation=STORY_VALIDATION_SHARE, test=0.0)
-    training, validation = texts_of(greentexts_path, tuning)
+    training = greentexts_of(greentexts_path, "train", tuning.genre, tuning.texts)
+    validation = greentexts_of(greentexts_path, "validation", tuning.genre)
     return finetune_on(base, TuningTexts(training, validation, replayed), tuning, plan, directory)
 
 

@@ -14,7 +14,7 @@ from greentext.bundle import Dataset, ModelManifest
 from training.bundling import BundleTexts, make_bundle_of
 from training.corpus import read_greentexts, sha256_of, take_split
 from training.evaluation.run import EvaluationData
-from training.finetune import finetune, greentexts_of, texts_of
+from training.finetune import finetune, greentexts_of
 from training.package import CardFacts
 from training.pretrain import pretrain, tokenizer_texts
 from training.steps import StepError, once, sha256_of_file
@@ -72,7 +72,10 @@ def run_stages(inputs: Inputs, base: Path, work: Path) -> Path:
             "plan": asdict(stage.plan),
             "base": sha256_of_file(base / "model.safetensors"),
             "greentexts": sha256_of(
-                [document for part in texts_of(inputs.greentexts, stage.tuning) for document in part]
+                [
+                    *greentexts_of(inputs.greentexts, "train", stage.tuning.genre, stage.tuning.texts),
+                    *greentexts_of(inputs.greentexts, "validation", stage.tuning.genre),
+                ]
             ),
         }
         make = partial(

@@ -211,8 +211,6 @@ def _recipe(content: dict[str, Any]) -> Recipe:
         raise RecipeError(f"finetune: data {', '.join(without)} is not in [data]; there is {', '.join(recipe.data)}")
     if recipe.base is not None and any(stage.tuning.replay for stage in recipe.stages):
         raise RecipeError("finetune: replay needs stories, which a recipe with a base has not")
-    if recipe.base is not None and any(stage.tuning.max_lines for stage in recipe.stages):
-        raise RecipeError("finetune: max_lines is for recipes that pretrain; give one with a base the texts to tune on")
     return recipe
 
 

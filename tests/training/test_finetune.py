@@ -12,7 +12,7 @@ from training import finetune as module
 from training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from training.corpus import CorpusError, Document, read_greentexts, take_split
 from training.evaluate import hold_out, score_model
-from training.finetune import Tuning, TuningTexts, finetune, finetune_on, greentexts_of, texts_of
+from training.finetune import Tuning, TuningTexts, finetune, finetune_on, greentexts_of
 from training.tokenizer import END_TOKEN_ID, START_TOKEN_ID
 from training.trainer import TrainingPlan
 
@@ -83,23 +83,6 @@ def test_training_sees_the_training_split_of_the_genre_and_nothing_else(
         documents = decoded(checkpoint_directory, rows)
         assert sorted(text for _, text, _ in documents) == sorted(wanted)
         assert {(first, last) for first, _, last in documents} == {(START_TOKEN_ID, END_TOKEN_ID)}
-
-
-def test_longer_texts_are_left_out_where_lines_are_bounded(greentexts_path: Path, tmp_path: Path) -> None:
-    rows = [json.loads(line) for line in greentexts_path.read_text(encoding="utf-8").splitlines()]
-    for row in rows[::2]:
-        row["text"] += "\n>we go home"
-    path = tmp_path / "greentexts.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    for split, short, whole in zip(
-        ("train", "validation"), texts_of(path, Tuning(max_lines=4)), texts_of(path, Tuning()), strict=True
-    ):
-        assert short == [document for document in whole if len(document.text.splitlines()) <= 4], split
-        assert 0 < len(short) < len(whole), split
-    with pytest.raises(CorpusError, match="at most 3 lines"):
-        texts_of(path, Tuning(max_lines=3))
-    with pytest.raises(ValueError, match="max_lines"):
-        Tuning(max_lines=-1)
 
 
 def test_replayed_stories_take_their_share_and_begin_as_in_pretraining(

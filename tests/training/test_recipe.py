@@ -93,7 +93,6 @@ TUNED = RECIPE.with_name("tinystories-33m-sequential.toml")
         (r"^\[sampling\]", "[pretrain]\nsteps = 1\n\n[sampling]", "one of the sections base"),
         (r"^\[sampling\]", "[model]\n\n[sampling]", "section model is for pretraining"),
         (r"^epochs = .*", "epochs = 1\nreplay = 0.1", "replay needs stories"),
-        (r"^epochs = .*", "epochs = 1\nmax_lines = 4", "max_lines is for recipes that pretrain"),
     ],
 )
 def test_a_mistake_in_a_recipe_with_a_base_is_named(

@@ -229,7 +229,7 @@ def test_it_is_written_as_it_comes(between: GoBetween, guests: Callable[..., Gue
 def test_how_it_writes(between: GoBetween, guests: Callable[..., Guest]) -> None:
     page = guests().open()
     page.locator("details.how summary").click()
-    temperature = page.get_by_label("Temperature")
+    temperature = page.get_by_label("Temperature", exact=True)
     words = page.locator("#knob-temperature-words")
     expect(words).to_contain_text("at ease")
     temperature.fill("0.3")
@@ -245,8 +245,8 @@ def test_how_it_writes(between: GoBetween, guests: Callable[..., Guest]) -> None
     write(page)
     body = between.bodies("/generate_stream")[-1]
     assert body == {
-        "prompt": "", "model": "greentext-thanks", "seed": 42, "temperature": 0.3, "top_k": 5, "top_p": 0.95,
-        "min_p": 0, "repetition_penalty": 1, "max_new_tokens": 12,
+        "prompt": "", "model": "greentext-thanks", "seed": 42, "temperature": 0.3,
+        "opening_temperature": 1, "top_k": 5, "top_p": 0.95, "min_p": 0, "repetition_penalty": 1, "max_new_tokens": 12,
     }  # fmt: skip
     page.reload()  # they stay
     expect(page.locator(".own")).to_have_text("4 values of yours")
@@ -255,7 +255,7 @@ def test_how_it_writes(between: GoBetween, guests: Callable[..., Guest]) -> None
     expect(page.locator(".own")).to_have_count(0)
     expect(words).to_contain_text("at ease")
     write(page)
-    assert between.bodies("/generate_stream")[-1]["temperature"] == 0.75
+    assert between.bodies("/generate_stream")[-1]["temperature"] == 0.5
     assert between.bodies("/generate_stream")[-1]["seed"] != 42
 
 
@@ -263,7 +263,7 @@ def test_there_is_a_choice_where_there_are_several_models(between: GoBetween, gu
     between.always("GET /models", Changed(lambda answer: {**answer, "models": answer["models"][:1]}))
     page = guests().open()
     page.locator("details.how summary").click()
-    expect(page.get_by_label("Temperature")).to_be_visible()
+    expect(page.get_by_label("Temperature", exact=True)).to_be_visible()
     expect(page.get_by_role("radio")).to_have_count(0)
 
     def another(answer: Any) -> Any:

@@ -82,9 +82,9 @@ def test_every_view(between: GoBetween, guests: Callable[..., Guest], at: str) -
     looked_at(page, f"waiting-{at}", whole=True)
     button(posts(page, "writing"), "Cancel").click()
     page.locator("details.how summary").click()
-    page.get_by_label("Temperature").fill("1.3")
+    page.get_by_label("Temperature", exact=True).fill("1.3")
     looked_at(page, f"how-{at}", whole=True)
-    page.get_by_label("Temperature").fill("0.8")
+    page.get_by_label("Temperature", exact=True).fill("0.8")
 
     page.get_by_role("link", name="Your threads").click()
     expect(page.locator(".catalog-entry")).to_have_count(2)

@@ -57,7 +57,10 @@ describe("values of a kept text", () => {
   });
 
   test("from before first lines had a temperature of their own: that of the others", () => {
-    expect(samplingKept({ ...KEPT, opening_temperature: null })).toEqual({ ...DEFAULTS, opening_temperature: 0.8 });
+    expect(samplingKept({ ...KEPT, opening_temperature: null })).toEqual({
+      ...DEFAULTS,
+      opening_temperature: 0.8,
+    });
   });
 
   test.each([

@@ -14,7 +14,15 @@ const WISH: Wish = {
   edition: "old",
   seed: 7,
   prompt: ">be me",
-  sampling: { temperature: 1, opening_temperature: 1, top_k: 0, top_p: 1, min_p: 0, repetition_penalty: 1, max_new_tokens: 9 },
+  sampling: {
+    temperature: 1,
+    opening_temperature: 1,
+    top_k: 0,
+    top_p: 1,
+    min_p: 0,
+    repetition_penalty: 1,
+    max_new_tokens: 9,
+  },
   kind: "op",
   parent: null,
 };

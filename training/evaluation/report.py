@@ -93,7 +93,7 @@ def facts_of(result: Evaluation) -> list[str]:
     )
     facts = [measured]
     if samples["count"]:
-        sampling = ", ".join(f"{name} {value:g}" for name, value in samples["sampling"].items())
+        sampling = ", ".join(f"{name} {value:g}" for name, value in samples["sampling"].items() if value is not None)
         last = samples["first_seed"] + samples["count"] - 1
         facts.append(f"{samples['count']:,} samples, seeds {samples['first_seed']} to {last}: {sampling}.")
     return facts

@@ -171,8 +171,9 @@ class Sampler:
     def move(self, source: int, destination: int) -> None:
         """Carries a row's state over to another slot."""
         self._settle()
+        inverse = self._openings.pop(source, None)
         self._openings.pop(destination, None)
-        if (inverse := self._openings.pop(source, None)) is not None:
+        if inverse is not None:
             self._openings[destination] = inverse
         self._params[destination] = self._params[source]
         for state in self._states:

@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
@@ -77,22 +79,44 @@ def generate(plan: Plan, url: str, folder: Path) -> dict[str, Any]:
     return result
 
 
-@pytest.mark.parametrize("shape", ["open", "closed"])
-def test_a_stall_shows_in_an_open_run_and_hides_in_a_closed_one(shape: Any, tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Stalled:
+    """A run against a server of its own that stalls."""
+
+    plan: Plan
+    result: dict[str, Any]
+    asked: int
+
+
+def stalled(shape: Any, folder: Path) -> Stalled:
     plan = Plan(
         "stall", shape, duration_s=6, warm_s=0, users=1, rate_per_s=20, think_s=(0.05, 0.05), rates=False
     )  # fmt: skip
     server = Stalling()
     Thread(target=server.serve_forever, daemon=True).start()
-    result = generate(plan, f"http://127.0.0.1:{server.server_address[1]}", tmp_path)
+    result = generate(plan, f"http://127.0.0.1:{server.server_address[1]}", folder)
     server.shutdown()
     server.server_close()
+    return Stalled(plan, result, server.asked)
+
+
+@pytest.fixture(scope="module")
+def stalls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Stalled]:
+    """A run of each shape, both at once: they mostly wait."""
+    with ThreadPoolExecutor() as pool:
+        begun = {shape: pool.submit(stalled, shape, tmp_path_factory.mktemp(shape)) for shape in ("open", "closed")}
+        return {shape: run.result() for shape, run in begun.items()}
+
+
+@pytest.mark.parametrize("shape", ["open", "closed"])
+def test_a_stall_shows_in_an_open_run_and_hides_in_a_closed_one(shape: str, stalls: dict[str, Stalled]) -> None:
+    plan, result, asked = stalls[shape].plan, stalls[shape].result, stalls[shape].asked
     # Locust ends a user who thinks; one that stops thinking at that very moment has asked already.
-    assert server.asked - result["polite"]["ok"] in ((0,) if shape == "open" else (0, 1))
+    assert asked - result["polite"]["ok"] in ((0,) if shape == "open" else (0, 1))
     ms = result["write_ms"]
     if shape == "open":
         # A third of the time nobody is answered: those who were meant to come then waited a second in the mean.
-        assert server.asked == len(list(arrivals(plan)))
+        assert asked == len(list(arrivals(plan)))
         assert ms["p95"] > 1000
         assert ms["mean"] > 150
     else:
@@ -109,8 +133,8 @@ def test_nothing_is_lost_while_services_are_restarted_behind_nginx(tmp_path: Pat
         "GREENTEXT_MODEL_DIR": str(bundle),
         "GREENTEXT_MODELS_DIR": str(bundle.parent),
     }
-    figures = roll(tmp_path, requests=500, rate_per_s=20, settings=settings, target=FAKE_SERVICE)
-    assert figures["sent"] > 400
+    figures = roll(tmp_path, requests=300, rate_per_s=20, settings=settings, target=FAKE_SERVICE)
+    assert figures["sent"] > 240
     assert figures["lost"] == 0, figures
     assert figures["restarts"] >= 1
     assert figures["exit_codes"] == [0]
